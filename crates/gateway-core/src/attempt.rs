@@ -1,0 +1,84 @@
+//! One try at one deployment, and the log that outlives it.
+
+use std::sync::Arc;
+
+use crate::{
+    call::Call,
+    clock::Instant,
+    deployment::Deployment,
+    fault::{Fault, FaultKind},
+    meter::PartialUsage,
+};
+
+/// One try. All attempts of a call share the call and the money held for it.
+#[derive(Clone)]
+pub struct Attempt {
+    /// The call.
+    pub call: Arc<Call>,
+    /// Where it goes.
+    pub deployment: Arc<Deployment>,
+    /// 1 for the first attempt of the call.
+    pub ordinal: u32,
+    /// When the attempt, its body included, must be over.
+    pub deadline: Instant,
+    /// Most output tokens per choice that are paid for.
+    pub output_limit: Option<u32>,
+}
+
+/// How far a failed attempt got, which decides what the provider may bill.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reached {
+    /// Refused before any work: a connect error, a 4xx, a 429.
+    Nothing,
+    /// The provider had accepted it.
+    Work,
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AttemptEnd {
+    /// Its answer reached the commit point and went to the caller.
+    Served,
+    /// It failed and the caller saw nothing of it.
+    Failed {
+        /// What happened.
+        kind: FaultKind,
+        /// The provider's status, if it answered.
+        status: Option<u16>,
+        /// How far it got.
+        reached: Reached,
+    },
+    /// It was dropped before it ended: the caller left, or the call's deadline passed.
+    Abandoned,
+}
+
+impl AttemptEnd {
+    /// The end that a fault describes.
+    #[must_use]
+    pub fn failed(fault: &Fault) -> Self {
+        Self::Failed {
+            kind: fault.kind(),
+            status: fault.upstream().map(|upstream| upstream.status.as_u16()),
+            reached: if fault.work_began() { Reached::Work } else { Reached::Nothing },
+        }
+    }
+}
+
+/// Where routing records attempts. Implementations are memory only and never block: they run in `Drop` too.
+pub trait AttemptLog: Send + Sync {
+    /// The attempt is about to be sent.
+    fn started(&self, attempt: &Attempt);
+
+    /// Attempt `ordinal` ended; `seen` is what is known of its usage. Called exactly once for each `started`.
+    fn ended(&self, ordinal: u32, end: AttemptEnd, seen: &PartialUsage);
+}
+
+/// A log for calls that cost nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoLog;
+
+impl AttemptLog for NoLog {
+    fn started(&self, _attempt: &Attempt) {}
+
+    fn ended(&self, _ordinal: u32, _end: AttemptEnd, _seen: &PartialUsage) {}
+}

@@ -1,0 +1,97 @@
+//! What one scan of a request's top level tells, without decoding it.
+
+use std::ops::Range;
+
+/// What the caller wants done. Anything but [`Operation::Chat`] is served only by a provider of the same protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// An answer from a model.
+    Chat,
+    /// The size of a prompt; free of charge.
+    CountTokens,
+}
+
+/// Keys of ours that a request may carry; they are removed before it goes upstream.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Controls {
+    /// `models`: the caller's own ordered list, in place of the route's.
+    pub models: Option<Vec<Box<str>>>,
+    /// `fallbacks`: what to try after `model`, in place of the route's.
+    pub fallbacks: Option<Vec<Box<str>>>,
+    /// `disable_fallbacks`, or the header `x-bellwether-fallbacks: none`.
+    pub disable_fallbacks: bool,
+    /// `strict`, or the header `x-bellwether-strict: true`: a loss is an error.
+    pub strict: bool,
+}
+
+/// How large the prompt can be, for the money held before the call. Base64 data is not counted as text.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct InputSize {
+    /// Bytes of the body that may be prompt text; media data excluded.
+    pub text_bytes: u64,
+    /// Messages and declared tools, each of which costs a few tokens of template.
+    pub items: u32,
+    /// Media parts, inline or by reference.
+    pub media: u32,
+    /// Decoded bytes of inline media data.
+    pub media_bytes: u64,
+}
+
+/// Where one top-level key and its value stand in the body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeySpan {
+    /// The key's text between its quotes, still escaped.
+    pub key: Range<usize>,
+    /// The value, from its first to its last byte.
+    pub value: Range<usize>,
+}
+
+/// What [`crate::Ingress::peek`] found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peek {
+    /// What is asked.
+    pub operation: Operation,
+    /// The model the caller named.
+    pub model: Box<str>,
+    /// Whether a stream was asked for.
+    pub stream: bool,
+    /// Whether the caller wants usage in the stream; where the protocol always sends it, true.
+    pub stream_usage: bool,
+    /// The caller's own output limit, in tokens per choice.
+    pub output_limit: Option<u32>,
+    /// How many choices were asked for; at least 1.
+    pub choices: u32,
+    /// Keys addressed to the gateway.
+    pub controls: Controls,
+    /// Bound on the prompt.
+    pub input: InputSize,
+    /// The body holds a sealed part of another protocol's, so it must be decoded to return it to its issuer.
+    pub foreign_seal: bool,
+    /// Every top-level key, in order. A repeated key appears as often as it was written.
+    pub spans: Vec<KeySpan>,
+}
+
+impl Peek {
+    /// A whole-answer chat request for `model` with nothing else known. For tests and hand-made calls.
+    #[must_use]
+    pub fn chat(model: impl Into<Box<str>>) -> Self {
+        Self {
+            operation: Operation::Chat,
+            model: model.into(),
+            stream: false,
+            stream_usage: false,
+            output_limit: None,
+            choices: 1,
+            controls: Controls::default(),
+            input: InputSize::default(),
+            foreign_seal: false,
+            spans: Vec::new(),
+        }
+    }
+
+    /// The last span whose key is written exactly as `key`. The last, because that is what JSON parsers keep.
+    #[must_use]
+    pub fn span<'s>(&'s self, body: &[u8], key: &str) -> Option<&'s KeySpan> {
+        self.spans.iter().rev().find(|span| body.get(span.key.clone()) == Some(key.as_bytes()))
+    }
+}

@@ -1,0 +1,11 @@
+//! Streams: the body that pumps provider bytes to the caller, and the state machine that joins any two protocols.
+
+mod body;
+mod events;
+mod pump;
+mod transcoder;
+
+pub use body::{Delivery, StreamBody, StreamEnd, StreamLimits};
+pub use events::EventPump;
+pub use pump::{Pump, Pumped, RelayPump};
+pub use transcoder::Transcoder;

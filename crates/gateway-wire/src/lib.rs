@@ -1,0 +1,21 @@
+//! Codecs: each protocol once, in two halves, and the byte-level tools they share.
+//!
+//! A codec imports core's `ir`, never another codec. It knows protocols, not vendors: what differs between two vendors
+//! of one protocol is a quirk in [`gateway_core::Quirks`].
+
+pub mod anthropic;
+pub mod gemini;
+pub mod json;
+pub mod openai_chat;
+pub mod seal;
+pub mod splice;
+pub mod sse;
+
+use gateway_core::Protocol;
+
+/// OpenAI `POST /v1/chat/completions` and everything that imitates it.
+pub const OPENAI_CHAT: Protocol = Protocol::new("openai-chat");
+/// Anthropic `POST /v1/messages`.
+pub const ANTHROPIC_MESSAGES: Protocol = Protocol::new("anthropic-messages");
+/// Gemini `POST …/models/{model}:generateContent` and `:streamGenerateContent`.
+pub const GEMINI: Protocol = Protocol::new("gemini");
