@@ -1,1 +1,19 @@
-//! Placeholder
+//! Billing for an AI gateway: integer money, immutable prices, and a double-entry ledger that no crash can unbalance.
+
+// Price side.
+pub mod api;
+pub mod catalog;
+pub mod money;
+pub mod price;
+pub mod usage;
+
+// Ledger side.
+pub mod book;
+pub mod error;
+pub mod hold;
+pub mod journal;
+pub mod keys;
+pub mod ledger;
+pub mod recovery;
+pub mod store;
+pub mod verify;

@@ -1,0 +1,1 @@
+//! What can go wrong in the ledger, and what a caller is told of it.

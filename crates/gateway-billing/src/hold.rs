@@ -1,0 +1,1 @@
+//! Holding money for a call and settling what it really used.

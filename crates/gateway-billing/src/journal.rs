@@ -1,0 +1,1 @@
+//! The one writer: every money command passes through its queue and is committed in batches.

@@ -1,0 +1,1 @@
+//! API keys: made once, stored as keyed hashes, answered from memory.

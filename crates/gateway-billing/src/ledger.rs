@@ -1,0 +1,1 @@
+//! The ledger an embedder opens: accounts, credit, keys, holds.

@@ -1,0 +1,1 @@
+//! Immutable price versions, the books they stand in, and the charge for a usage.

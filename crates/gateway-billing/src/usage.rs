@@ -1,0 +1,1 @@
+//! From reported usage to the things that are counted and priced.
