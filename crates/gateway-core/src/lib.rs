@@ -25,6 +25,8 @@ pub mod provider;
 pub mod reply;
 pub mod secret;
 pub mod stream;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod usage;
 
 pub use admission::{Admitted, Candidate, Routed};
