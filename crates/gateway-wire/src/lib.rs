@@ -7,6 +7,7 @@ pub mod anthropic;
 pub mod gemini;
 pub mod json;
 pub mod openai_chat;
+pub mod retry_after;
 pub mod seal;
 pub mod splice;
 pub mod sse;
