@@ -1,0 +1,23 @@
+//! Every codec, in one place.
+
+use std::sync::Arc;
+
+use gateway_core::{Egress, Ingress};
+
+/// The callers' halves.
+pub(crate) fn ingresses() -> Vec<Arc<dyn Ingress>> {
+    vec![]
+}
+
+/// The providers' halves.
+pub(crate) fn egresses() -> Vec<Arc<dyn Egress>> {
+    vec![]
+}
+
+pub(crate) fn ingress(protocol: &str) -> Option<Arc<dyn Ingress>> {
+    ingresses().into_iter().find(|codec| codec.protocol().as_str() == protocol)
+}
+
+pub(crate) fn egress(protocol: &str) -> Option<Arc<dyn Egress>> {
+    egresses().into_iter().find(|codec| codec.protocol().as_str() == protocol)
+}
