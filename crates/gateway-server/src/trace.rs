@@ -1,0 +1,253 @@
+//! One log line and one set of metrics a request, written when its answer has ended, however it ended.
+
+use std::{sync::Arc, time::Duration};
+
+use gateway_core::{Clock, Fault, FaultKind, RequestId, clock::Instant};
+use http::{HeaderValue, Method, Response, StatusCode, Uri};
+use tower::Layer;
+
+use crate::{
+    drain::{Drain, InFlight},
+    edge_body::EdgeBody,
+    metrics::{Metrics, Observation},
+    stage::{Answer, Arrival, Failed, Seen, Served, Stage},
+};
+
+/// Watches requests from their head to the end of their answer.
+#[derive(Clone)]
+pub struct TraceLayer {
+    clock: Arc<dyn Clock>,
+    metrics: Metrics,
+    drain: Drain,
+}
+
+impl TraceLayer {
+    /// Counts into `metrics`; `drain` learns what is in flight.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>, metrics: Metrics, drain: Drain) -> Self {
+        Self { clock, metrics, drain }
+    }
+}
+
+impl<S> Layer<S> for TraceLayer {
+    type Service = Trace<S>;
+
+    fn layer(&self, inner: S) -> Trace<S> {
+        Trace { inner, clock: Arc::clone(&self.clock), metrics: self.metrics.clone(), drain: self.drain.clone() }
+    }
+}
+
+/// See [`TraceLayer`].
+#[derive(Clone)]
+pub struct Trace<S> {
+    inner: S,
+    clock: Arc<dyn Clock>,
+    metrics: Metrics,
+    drain: Drain,
+}
+
+impl<S: Stage<Arrival, Answer = Answer, Error = Failed>> Stage<Arrival> for Trace<S> {
+    type Answer = Response<EdgeBody>;
+    type Error = Fault;
+
+    async fn serve(&self, arrival: Arrival) -> Result<Response<EdgeBody>, Fault> {
+        let mut record = Box::new(Record {
+            id: arrival.id,
+            arrived: arrival.arrived,
+            method: arrival.head.method.clone(),
+            uri: arrival.head.uri.clone(),
+            trace_parent: arrival.head.headers.get("traceparent").cloned(),
+            clock: Arc::clone(&self.clock),
+            metrics: self.metrics.clone(),
+            status: None,
+            first_byte: None,
+            outcome: Outcome::Open,
+            seen: Seen::default(),
+            fault: None,
+            _in_flight: self.drain.request(),
+        });
+        match self.inner.serve(arrival).await {
+            Ok(Answer { mut response, seen }) => {
+                record.status = Some(response.status());
+                record.seen = seen;
+                response.body_mut().watch(record);
+                Ok(response)
+            }
+            Err(Failed { fault, seen }) => {
+                record.status = Some(fault.status());
+                record.seen = *seen;
+                record.outcome = Outcome::Fault(fault.kind());
+                record.fault = Some(fault.clone());
+                Err(fault)
+            }
+        }
+    }
+}
+
+/// How a request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It has not; a record dropped so belongs to a caller who left.
+    Open,
+    Complete,
+    Fault(FaultKind),
+    Panic,
+}
+
+impl Outcome {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => FaultKind::CallerGone.as_str(),
+            Self::Complete => "ok",
+            Self::Fault(kind) => kind.as_str(),
+            Self::Panic => "panic",
+        }
+    }
+}
+
+/// What is known of one request. Dropping it writes the line.
+pub(crate) struct Record {
+    id: RequestId,
+    arrived: Instant,
+    method: Method,
+    uri: Uri,
+    trace_parent: Option<HeaderValue>,
+    clock: Arc<dyn Clock>,
+    metrics: Metrics,
+    status: Option<StatusCode>,
+    first_byte: Option<Duration>,
+    outcome: Outcome,
+    seen: Seen,
+    fault: Option<Fault>,
+    _in_flight: InFlight,
+}
+
+impl Record {
+    /// A frame went out.
+    pub(crate) fn flows(&mut self) {
+        if self.first_byte.is_none() {
+            self.first_byte = Some(self.elapsed());
+        }
+    }
+
+    pub(crate) fn end(&mut self, outcome: Outcome) {
+        self.outcome = outcome;
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.clock.monotonic().saturating_duration_since(self.arrived)
+    }
+
+    /// A stream that ended by the protocol's error event ended cleanly for HTTP, but not for the log.
+    fn settle_outcome(&mut self) {
+        if self.outcome == Outcome::Open && std::thread::panicking() {
+            self.outcome = Outcome::Panic;
+        }
+        if let (Outcome::Complete, Some(served)) = (self.outcome, &self.seen.served)
+            && let Some(kind) = served.meter.read(|reading| reading.fault)
+        {
+            self.outcome = Outcome::Fault(kind);
+        }
+        if self.status.is_none() {
+            self.status = Some(match self.outcome {
+                Outcome::Panic => StatusCode::INTERNAL_SERVER_ERROR,
+                Outcome::Open | Outcome::Complete | Outcome::Fault(_) => FaultKind::CallerGone.status(),
+            });
+        }
+    }
+
+    fn log(&self, status: StatusCode, took: Duration) {
+        let served = self.seen.served.as_ref();
+        let deployment = served.and_then(|served| served.deployment.as_deref());
+        let (input, output) = served.map_or((None, None), Served::tokens);
+        let principal = self.seen.principal.as_deref();
+        tracing::info!(
+            target: "bellwether::request",
+            request_id = %self.id,
+            trace_id = self.trace_parent.as_ref().and_then(trace_id),
+            method = %self.method,
+            path = path(&self.uri),
+            status = status.as_u16(),
+            outcome = self.outcome.as_str(),
+            account = principal.map(|principal| tracing::field::display(principal.org)),
+            key = principal.map(|principal| tracing::field::display(principal.key)),
+            mode = principal.map(|principal| principal.mode.as_str()),
+            requested_model = self.seen.model.as_deref().map(printable).map(tracing::field::debug),
+            model = deployment.map(|deployment| &*deployment.model),
+            provider = deployment.map(|deployment| deployment.provider.as_str()),
+            upstream_model = deployment.map(|deployment| &*deployment.upstream_model),
+            attempts = served.map(|served| served.attempts),
+            stream = self.seen.streamed,
+            duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+            first_byte_us = self.first_byte.map(|wait| u64::try_from(wait.as_micros()).unwrap_or(u64::MAX)),
+            overhead_us = served.map(|served| served.overhead_us),
+            input_tokens = input,
+            output_tokens = output,
+            losses = served.map(|served| served.losses.iter().len()).filter(|losses| *losses > 0),
+            error = self.fault.as_ref().map(Fault::message),
+            cause = self.fault.as_ref().and_then(std::error::Error::source).map(tracing::field::display),
+        );
+    }
+}
+
+impl Served {
+    fn tokens(&self) -> (Option<u64>, Option<u64>) {
+        self.meter.read(|reading| {
+            if reading.usage.is_empty() { (None, None) } else { (Some(reading.usage.input_tokens()), Some(reading.usage.output_tokens())) }
+        })
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        self.settle_outcome();
+        let took = self.elapsed();
+        let status = self.status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        self.metrics.observe(&Observation {
+            served: self.seen.served.as_ref(),
+            requested: self.seen.model.as_deref(),
+            status,
+            took,
+            first_byte: self.first_byte.filter(|_| self.seen.streamed),
+        });
+        self.log(status, took);
+    }
+}
+
+/// The path without its query, which may hold a key.
+fn path(uri: &Uri) -> &str {
+    let path = uri.path();
+    path.get(..200).unwrap_or(path)
+}
+
+/// A name from a caller, cut to a sane length; the log escapes what is not printable.
+fn printable(name: &str) -> &str {
+    match name.char_indices().nth(128) {
+        Some((at, _)) => &name[..at],
+        None => name,
+    }
+}
+
+/// The trace id of a W3C `traceparent`, if the header is one.
+fn trace_id(value: &HeaderValue) -> Option<&str> {
+    let text = value.to_str().ok()?;
+    let mut fields = text.split('-');
+    let (version, id, parent) = (fields.next()?, fields.next()?, fields.next()?);
+    let hex = |text: &str, length: usize| text.len() == length && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    (hex(version, 2) && hex(id, 32) && hex(parent, 16)).then_some(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::trace_id;
+
+    #[test]
+    fn only_a_well_formed_traceparent_names_a_trace() {
+        let id = |text: &'static str| trace_id(&HeaderValue::from_static(text)).map(str::to_owned);
+        assert_eq!(id("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01").as_deref(), Some("4bf92f3577b34da6a3ce929d0e0e4736"));
+        assert_eq!(id("00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01"), None);
+        assert_eq!(id("garbage"), None);
+    }
+}
