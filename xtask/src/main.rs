@@ -1,1 +1,41 @@
-fn main() {}
+//! Builds, checks and measures the workspace. Nothing here is part of the product.
+
+mod ci;
+mod shell;
+mod tidy;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", about = "Builds, checks and measures the workspace")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Formatting, lints, tests, documentation, dependencies, house rules: what must hold for every commit
+    Ci,
+    /// The house rules that a machine can check
+    Tidy,
+    /// Known vulnerabilities in dependencies; needs a network
+    Audit,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().task {
+        Task::Ci => ci::ci(),
+        Task::Tidy => tidy::tidy(),
+        Task::Audit => shell::cargo(&["deny", "--workspace", "check", "advisories"]),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
