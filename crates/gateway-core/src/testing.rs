@@ -1,8 +1,10 @@
-//! Hand-driven doubles for tests. Feature `testing`.
+//! Hand-driven doubles for tests, and the conformance checks that every provider crate runs. Feature `testing`.
 //!
 //! Nothing here opens a socket or reads the machine's clock: under tokio's paused time every test of a whole stack is
 //! exact. [`TestIngress`] is a protocol of its own, small enough to read in a failure message, so that a crate which
 //! knows only core can drive calls from one end to the other.
+
+pub mod conformance;
 
 mod call;
 mod clock;
