@@ -10,7 +10,7 @@ mod tests;
 
 use std::{fmt, str::FromStr};
 
-use serde::{Serialize, Serializer, ser::SerializeMap};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser::SerializeMap};
 
 pub use decimal::{DecimalError, Scaled, parse_scaled};
 
@@ -191,6 +191,19 @@ impl fmt::Debug for Pico {
     }
 }
 
+impl Serialize for Pico {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_i64(self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Pico {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let pico = i64::deserialize(deserializer)?;
+        Self::new(pico).ok_or_else(|| de::Error::custom("a price must lie between 0 and 1,000,000,000,000,000 pico-units"))
+    }
+}
+
 /// Whether a figure was taken as it stood.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exactness {
@@ -220,6 +233,19 @@ impl Ppm {
     #[must_use]
     pub const fn get(self) -> u32 {
         self.0
+    }
+}
+
+impl Serialize for Ppm {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u32(self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Ppm {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let millionths = u32::deserialize(deserializer)?;
+        Self::new(millionths).ok_or_else(|| de::Error::custom("a factor must not exceed 100,000,000 millionths"))
     }
 }
 
@@ -322,6 +348,13 @@ impl fmt::Debug for Currency {
 impl Serialize for Currency {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for Currency {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let code = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        Self::new(&code).ok_or_else(|| de::Error::custom("a currency is three capital letters, such as `USD`"))
     }
 }
 

@@ -1,0 +1,250 @@
+//! A published price: immutable, closed, and ready to be asked.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use ring::digest;
+
+use super::{
+    PriceError,
+    calendar::{Calendars, Hours, Open},
+    sku::{Side, Sku},
+    terms::{Rates, Source, Terms, TimeBasis},
+};
+use crate::money::{Currency, Nano, Pico, Ppm};
+
+/// The row id of a price version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PriceVersionId(pub i64);
+
+/// A row of `price_version` as the store keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PriceRow {
+    /// Row id.
+    pub id: PriceVersionId,
+    /// `sell:default`, `catalog`, `cost:<account>`.
+    pub book: Box<str>,
+    /// The public model; `*` is any.
+    pub model: Box<str>,
+    /// `<provider>/<upstream model>`; empty is any.
+    pub route: Box<str>,
+    /// Microseconds since 1970, included.
+    pub effective_from: i64,
+    /// Microseconds since 1970, not included; `None` while it stands.
+    pub effective_to: Option<i64>,
+    /// [`StoredBody`] as JSON.
+    pub body: Box<str>,
+    /// Of the canonical terms.
+    pub sha256: [u8; 32],
+}
+
+/// What the `body` column holds. The hash covers the terms only: checking the same price again is not a new price.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoredBody {
+    /// Closed terms.
+    pub terms: Terms,
+    /// Where they came from.
+    pub source: Source,
+}
+
+/// One version, pinned by a request at admission and used for it whatever is published later.
+#[derive(Debug, Clone)]
+pub struct PriceVersion {
+    /// Row id.
+    pub id: PriceVersionId,
+    /// The book.
+    pub book: Box<str>,
+    /// The public model; `*` is any.
+    pub model: Box<str>,
+    /// `<provider>/<upstream model>`; empty is any.
+    pub route: Box<str>,
+    /// Of the canonical terms.
+    pub sha256: [u8; 32],
+    terms: Terms,
+    rates: Vec<(Sku, Pico)>,
+    rules: Vec<Rule>,
+    /// Every token SKU priced anywhere in the version, for the worst case.
+    tokens: Vec<Sku>,
+}
+
+/// An override, compiled.
+#[derive(Debug, Clone)]
+struct Rule {
+    over: Option<u64>,
+    tier: Option<Box<str>>,
+    hours: Option<Hours>,
+    rates: Vec<(Sku, Pico)>,
+    factor: Option<Ppm>,
+}
+
+/// The overrides that apply, one bit each, and those of them that only hold if an unknown day is no holiday.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Applying {
+    pub(super) rules: u64,
+    pub(super) unsure: u64,
+}
+
+impl PriceVersion {
+    /// Reads a row back. The hash is checked, so a body that was tampered with is not used.
+    ///
+    /// # Errors
+    /// The body is not a price, or not the one the hash was taken of.
+    pub fn read(row: &PriceRow) -> Result<Arc<Self>, PriceError> {
+        let stored: StoredBody = serde_json::from_str(&row.body).map_err(|e| PriceError::Malformed(e.to_string()))?;
+        if sha256(&stored.terms)? != row.sha256 {
+            return Err(PriceError::HashMismatch(row.id));
+        }
+        Self::compile(row, stored.terms).map(Arc::new)
+    }
+
+    fn compile(row: &PriceRow, terms: Terms) -> Result<Self, PriceError> {
+        let calendars = terms.calendars.iter().fold(Calendars::default(), |all, (name, one)| all.with(name.clone(), one.clone()));
+        let flat = |rates: &Rates| rates.iter().map(|(sku, rate)| (sku.clone(), *rate)).collect();
+        let rule = |entry: &super::terms::Override| {
+            Ok(Rule {
+                over: entry.when.input_tokens_over,
+                tier: entry.when.service_tier.as_deref().map(Into::into),
+                hours: entry.when.window.as_ref().map(|window| Hours::compile(window, &calendars)).transpose()?,
+                rates: flat(&entry.rates),
+                factor: entry.factor_ppm,
+            })
+        };
+        let rules = terms.overrides.iter().map(rule).collect::<Result<Vec<_>, PriceError>>()?;
+        let (book, model, route) = (row.book.clone(), row.model.clone(), row.route.clone());
+        let all = terms.rates.keys().chain(terms.overrides.iter().flat_map(|entry| entry.rates.keys()));
+        let mut tokens: Vec<Sku> = all.filter(|sku| sku.side().is_some()).cloned().collect();
+        tokens.sort_unstable();
+        tokens.dedup();
+        Ok(Self { id: row.id, book, model, route, sha256: row.sha256, rates: flat(&terms.rates), rules, tokens, terms })
+    }
+
+    /// What the rates are in.
+    #[must_use]
+    pub fn currency(&self) -> Currency {
+        self.terms.currency
+    }
+
+    /// The terms as published.
+    #[must_use]
+    pub fn terms(&self) -> &Terms {
+        &self.terms
+    }
+
+    /// Which moment to charge at.
+    #[must_use]
+    pub fn time_basis(&self) -> TimeBasis {
+        self.terms.time_basis
+    }
+
+    /// The least that a request with any use costs.
+    #[must_use]
+    pub fn min_charge(&self) -> Nano {
+        Nano::new(self.terms.min_charge_nano)
+    }
+
+    /// The hash as hexadecimal text.
+    #[must_use]
+    pub fn sha256_hex(&self) -> String {
+        use std::fmt::Write;
+        self.sha256.iter().fold(String::with_capacity(64), |mut text, byte| {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+    }
+
+    /// Which overrides apply to a request of this size and tier at this moment.
+    pub(super) fn applying(&self, input_tokens: u64, tier: Option<&str>, at_us: i64) -> Applying {
+        let hours = self.hours_at(at_us);
+        self.among(hours, input_tokens, tier)
+    }
+
+    /// Which windows are open; overrides without one count as open.
+    pub(super) fn hours_at(&self, at_us: i64) -> Applying {
+        let at = Timestamp::from_microsecond(at_us).unwrap_or(Timestamp::UNIX_EPOCH);
+        let mut applying = Applying { rules: 0, unsure: 0 };
+        for (n, rule) in self.rules.iter().enumerate() {
+            let open = rule.hours.as_ref().map_or(Open::Yes, |hours| hours.at(at));
+            if open != Open::No {
+                applying.rules |= 1 << n;
+            }
+            if open == Open::UnlessHoliday {
+                applying.unsure |= 1 << n;
+            }
+        }
+        applying
+    }
+
+    /// Of the overrides whose window is open, those whose size and tier fit too.
+    pub(super) fn among(&self, hours: Applying, input_tokens: u64, tier: Option<&str>) -> Applying {
+        let mut fitting = 0u64;
+        for (n, rule) in self.rules.iter().enumerate() {
+            let size_fits = rule.over.is_none_or(|over| input_tokens > over);
+            let tier_fits = rule.tier.as_deref().is_none_or(|name| tier.is_some_and(|tier| tier.eq_ignore_ascii_case(name)));
+            if size_fits && tier_fits {
+                fitting |= 1 << n;
+            }
+        }
+        Applying { rules: hours.rules & fitting, unsure: hours.unsure & fitting }
+    }
+
+    /// The rate of a SKU under these overrides: the last one that says something of it wins.
+    pub(super) fn rate(&self, sku: &Sku, rules: u64) -> Option<Pico> {
+        let mut rate = most_specific(&self.rates, sku);
+        for (_, rule) in self.rules.iter().enumerate().filter(|(n, _)| rules >> n & 1 == 1) {
+            match (most_specific(&rule.rates, sku), rule.factor) {
+                (Some(stated), _) => rate = Some(stated),
+                // The range was checked at publication for all factors together.
+                (None, Some(factor)) => rate = rate.map(|rate| rate.times(factor).unwrap_or(Pico::MAX)),
+                (None, None) => {}
+            }
+        }
+        rate
+    }
+
+    /// The rate of a SKU for a request of this size and tier at this moment.
+    #[must_use]
+    pub fn rate_at(&self, sku: &Sku, input_tokens: u64, tier: Option<&str>, at_us: i64) -> Option<Pico> {
+        self.rate(sku, self.applying(input_tokens, tier, at_us).rules)
+    }
+
+    /// Every token SKU of one side that the version prices anywhere.
+    pub(super) fn token_skus(&self, side: Side) -> impl Iterator<Item = &Sku> {
+        self.tokens.iter().filter(move |sku| sku.side() == Some(side))
+    }
+
+    /// The sizes just above each long-context step below `input_tokens_max`, and zero.
+    pub(super) fn sizes_to_try(&self, input_tokens_max: u64) -> impl Iterator<Item = u64> {
+        let steps = self.rules.iter().filter_map(|rule| rule.over).filter(move |over| *over < input_tokens_max);
+        std::iter::once(0).chain(steps.map(|over| over + 1))
+    }
+
+    /// Every tier that has a price of its own.
+    pub(super) fn tiers(&self) -> impl Iterator<Item = &str> {
+        self.rules.iter().filter_map(|rule| rule.tier.as_deref())
+    }
+}
+
+/// Whether every window can be compiled, which a row read back takes for granted.
+pub(super) fn check_windows(terms: &Terms) -> Result<(), PriceError> {
+    let calendars = terms.calendars.iter().fold(Calendars::default(), |all, (name, one)| all.with(name.clone(), one.clone()));
+    let windows = terms.overrides.iter().filter_map(|entry| entry.when.window.as_ref());
+    windows.map(|window| Hours::compile(window, &calendars)).try_for_each(|hours| hours.map(drop))
+}
+
+/// The hash of closed terms.
+pub(super) fn sha256(terms: &Terms) -> Result<[u8; 32], PriceError> {
+    let digest = digest::digest(&digest::SHA256, terms.canonical()?.as_bytes());
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(digest.as_ref());
+    Ok(bytes)
+}
+
+fn most_specific(rates: &[(Sku, Pico)], leaf: &Sku) -> Option<Pico> {
+    if let Ok(position) = rates.binary_search_by(|(sku, _)| sku.cmp(leaf)) {
+        return Some(rates[position].1);
+    }
+    let fitting = rates.iter().filter(|(sku, _)| sku.prices(leaf));
+    fitting.max_by_key(|(sku, _)| sku.specificity()).map(|(_, rate)| *rate)
+}
