@@ -158,4 +158,3 @@ impl SiteBuilder {
         Ok(Arc::new(self.site))
     }
 }
-

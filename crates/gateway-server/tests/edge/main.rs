@@ -1,0 +1,10 @@
+//! The whole edge over real sockets, around a scripted service of calls.
+
+mod auth;
+mod hangup;
+mod hostile;
+mod http2;
+mod server;
+mod shutdown;
+mod site;
+mod wire;
