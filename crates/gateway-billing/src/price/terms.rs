@@ -165,14 +165,16 @@ impl Terms {
 
     fn fill(&mut self) -> Result<(), PriceError> {
         let stated = self.rates.clone();
+        // What has been filled in is not a statement: only what was written decides which parents are priced.
+        let written: Vec<Rates> = self.overrides.iter().map(|entry| entry.rates.clone()).collect();
         for sku in &Sku::CHAT_TOKENS {
             if stated.contains_key(sku) {
                 continue;
             }
             let from = priced_source(sku, &stated)?.ok_or_else(|| PriceError::Missing(sku.clone()))?;
             self.rates.insert(sku.clone(), stated[&from]);
-            for entry in &mut self.overrides {
-                if let Some(rate) = inherited(sku, &from, &entry.rates)? {
+            for (entry, written) in self.overrides.iter_mut().zip(&written) {
+                if let Some(rate) = inherited(sku, &from, written)? {
                     entry.rates.insert(sku.clone(), rate);
                 }
             }

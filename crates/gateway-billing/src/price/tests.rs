@@ -144,3 +144,24 @@ fn a_day_the_calendar_does_not_know_is_flagged_and_held_at_the_dearer_rate() {
     let worst = worst_rates(&version_of(&discount).unwrap(), 100, us("2027-01-01T01:00:00Z"), TierReach::Default);
     assert_eq!(worst.output.get(), 600_000, "a discount that may not apply is not counted on");
 }
+
+#[test]
+fn an_override_of_the_parent_reaches_what_took_its_rate_from_it() {
+    let version = version_of(
+        r#"{"input":"2","output":"8","input_cache_read":"0.5","overrides":[
+            {"input_tokens_over":1000,"input":"4","output":"16"},{"service_tier":"flex","factor":"0.5"}]}"#,
+    )
+    .unwrap();
+    let rate = |sku: &Sku, size, tier| version.rate_at(sku, size, tier, 0).unwrap().get();
+    for (sku, low, high) in [
+        (&Sku::IN, 2_000_000, 4_000_000),
+        (&Sku::IN_CACHE_READ, 500_000, 500_000),
+        (&Sku::IN_CACHE_WRITE_1H, 2_000_000, 4_000_000),
+        (&Sku::IN_AUDIO, 2_000_000, 4_000_000),
+        (&Sku::IN_AUDIO_CACHE_READ, 500_000, 500_000),
+        (&Sku::OUT_REASONING, 8_000_000, 16_000_000),
+    ] {
+        assert_eq!((rate(sku, 1_000, None), rate(sku, 1_001, None)), (low, high), "{sku}");
+        assert_eq!(rate(sku, 1_001, Some("FLEX")), high / 2, "{sku}");
+    }
+}
