@@ -27,7 +27,7 @@ pub use input::{PriceInput, PriceOverrideInput, resolve_price};
 pub use publish::{Coverage, Draft, NewVersion, Publication, PublishError, publish};
 pub use sku::{Side, Sku, UnknownSku};
 pub use terms::{Override, Rates, Source, Terms, TierBasis, TimeBasis, When};
-pub use version::{PriceRow, PriceVersion, PriceVersionId, StoredBody};
+pub use version::{PriceRow, PriceVersion, PriceVersionId};
 
 use crate::money::DecimalError;
 

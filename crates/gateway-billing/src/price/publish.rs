@@ -6,7 +6,7 @@ use super::{
     PriceError, SELL_BOOK,
     calendar::Calendars,
     terms::{Source, Terms, TimeBasis},
-    version::{PriceRow, PriceVersionId, StoredBody, sha256},
+    version::{PriceRow, PriceVersionId, check_windows, sha256},
 };
 use crate::money::Currency;
 
@@ -47,10 +47,12 @@ pub struct NewVersion {
     pub currency: Currency,
     /// Microseconds since 1970.
     pub effective_from: i64,
-    /// [`StoredBody`] as JSON.
+    /// The canonical closed terms. The source is not among them: checking the same price again is not a new price.
     pub body: Box<str>,
-    /// Of the canonical terms.
+    /// Of the body.
     pub sha256: [u8; 32],
+    /// Where the price came from, for the column of that name: `catalog:openai/gpt-4.1`.
+    pub published_by: Box<str>,
 }
 
 /// What the store must write, all in one transaction: first the ends, then the new rows.
@@ -132,10 +134,9 @@ fn seal(draft: &Draft, calendars: &Calendars) -> Result<(Box<str>, [u8; 32]), Pr
     if &*draft.book == SELL_BOOK && terms.time_basis == TimeBasis::ResponseEnd {
         return Err(PriceError::SellAtResponseEnd);
     }
-    super::version::check_windows(&terms)?;
-    let hash = sha256(&terms)?;
-    let stored = StoredBody { terms, source: draft.source.clone() };
-    let body = serde_json::to_string(&stored).map_err(|e| PriceError::Malformed(e.to_string()))?;
+    check_windows(&terms)?;
+    let body = terms.canonical()?;
+    let hash = sha256(&body);
     Ok((body.into(), hash))
 }
 
@@ -159,6 +160,7 @@ fn place(draft: &Draft, body: Box<str>, hash: [u8; 32], existing: &[PriceRow], n
         effective_from,
         body,
         sha256: hash,
+        published_by: draft.source.to_string().into(),
     });
 }
 

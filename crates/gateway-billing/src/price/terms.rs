@@ -1,6 +1,6 @@
 //! What a price version says, as it is written down, and its closing at publication.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
@@ -89,14 +89,18 @@ pub enum TimeBasis {
 }
 
 /// Where a price came from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
     /// `config`, `catalog` or `manual`.
     pub kind: String,
     /// A page, a file, a key of the catalog.
-    #[serde(rename = "ref")]
     pub reference: String,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.kind, self.reference)
+    }
 }
 
 /// The most overrides a version may hold: the set of those that apply fits one word.

@@ -9,7 +9,7 @@ use super::{
     PriceError,
     calendar::{Calendars, Hours, Open},
     sku::{Side, Sku},
-    terms::{Rates, Source, Terms, TimeBasis},
+    terms::{Rates, Terms, TimeBasis},
 };
 use crate::money::{Currency, Nano, Pico, Ppm};
 
@@ -32,20 +32,10 @@ pub struct PriceRow {
     pub effective_from: i64,
     /// Microseconds since 1970, not included; `None` while it stands.
     pub effective_to: Option<i64>,
-    /// [`StoredBody`] as JSON.
+    /// The canonical terms, byte for byte as published.
     pub body: Box<str>,
-    /// Of the canonical terms.
+    /// Of the body.
     pub sha256: [u8; 32],
-}
-
-/// What the `body` column holds. The hash covers the terms only: checking the same price again is not a new price.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct StoredBody {
-    /// Closed terms.
-    pub terms: Terms,
-    /// Where they came from.
-    pub source: Source,
 }
 
 /// One version, pinned by a request at admission and used for it whatever is published later.
@@ -91,11 +81,11 @@ impl PriceVersion {
     /// # Errors
     /// The body is not a price, or not the one the hash was taken of.
     pub fn read(row: &PriceRow) -> Result<Arc<Self>, PriceError> {
-        let stored: StoredBody = serde_json::from_str(&row.body).map_err(|e| PriceError::Malformed(e.to_string()))?;
-        if sha256(&stored.terms)? != row.sha256 {
+        if sha256(&row.body) != row.sha256 {
             return Err(PriceError::HashMismatch(row.id));
         }
-        Self::compile(row, stored.terms).map(Arc::new)
+        let terms: Terms = serde_json::from_str(&row.body).map_err(|e| PriceError::Malformed(e.to_string()))?;
+        Self::compile(row, terms).map(Arc::new)
     }
 
     fn compile(row: &PriceRow, terms: Terms) -> Result<Self, PriceError> {
@@ -233,12 +223,12 @@ pub(super) fn check_windows(terms: &Terms) -> Result<(), PriceError> {
     windows.map(|window| Hours::compile(window, &calendars)).try_for_each(|hours| hours.map(drop))
 }
 
-/// The hash of closed terms.
-pub(super) fn sha256(terms: &Terms) -> Result<[u8; 32], PriceError> {
-    let digest = digest::digest(&digest::SHA256, terms.canonical()?.as_bytes());
+/// The hash of a body.
+pub(super) fn sha256(body: &str) -> [u8; 32] {
+    let digest = digest::digest(&digest::SHA256, body.as_bytes());
     let mut bytes = [0; 32];
     bytes.copy_from_slice(digest.as_ref());
-    Ok(bytes)
+    bytes
 }
 
 fn most_specific(rates: &[(Sku, Pico)], leaf: &Sku) -> Option<Pico> {
