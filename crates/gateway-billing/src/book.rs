@@ -1,1 +1,265 @@
 //! Wallets in memory: what is free, what is held, and who may take how much.
+//!
+//! The rules that keep memory and database in step (each a promise of this module):
+//!
+//! * money **out** is taken here first and written afterwards; a write that fails gives it back;
+//! * money **in** is written first and added here after its commit;
+//! * what a settlement frees may be held again at once. This is safe because a wallet's change and the queueing of its
+//!   row happen under one lock: the row that freed the money stands in the queue before any row that takes it again.
+
+use std::{collections::HashMap, sync::Arc};
+
+use gateway_core::OrgId;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::Notify;
+
+use crate::money::{Currency, Nano};
+
+/// A wallet: one tenant's prepaid credit in one currency.
+#[derive(Debug)]
+pub struct Wallet {
+    id: i64,
+    org: OrgId,
+    currency: Currency,
+    balance: Mutex<WalletReading>,
+    freed: Notify,
+}
+
+/// What a wallet holds at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct WalletReading {
+    /// Credit bought or granted and not yet spent.
+    pub posted: Nano,
+    /// The part of it that running requests have reserved.
+    pub held: Nano,
+    /// What must remain; negative for a tenant with a credit limit.
+    pub floor: Nano,
+}
+
+impl WalletReading {
+    /// What a new request may reserve: posted − held − floor, never below zero.
+    #[must_use]
+    pub fn available(&self) -> Nano {
+        Nano::new(self.posted.get().saturating_sub(self.held.get()).saturating_sub(self.floor.get()).max(0))
+    }
+}
+
+/// Where a charge was taken from. The three add up to the charge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Taken {
+    /// From the money held for the request.
+    pub from_hold: Nano,
+    /// From the free balance, because the charge was above the hold.
+    pub overrun: Nano,
+    /// From nobody: the balance could not give it, so the operator bears it.
+    pub written_off: Nano,
+}
+
+impl Taken {
+    /// What the wallet pays.
+    #[must_use]
+    pub fn paid(&self) -> Nano {
+        Nano::new(self.from_hold.get().saturating_add(self.overrun.get()))
+    }
+}
+
+/// Whether a charge above its hold may reach into the free balance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overrun {
+    /// As far as there is something.
+    FromBalance,
+    /// Never: the charge is an estimate.
+    WriteOff,
+}
+
+impl Wallet {
+    /// A wallet as the database has it.
+    #[must_use]
+    pub fn new(id: i64, org: OrgId, currency: Currency, reading: WalletReading) -> Self {
+        Self { id, org, currency, balance: Mutex::new(reading), freed: Notify::new() }
+    }
+
+    /// Its row.
+    #[must_use]
+    pub fn id(&self) -> i64 {
+        self.id
+    }
+
+    /// Whose it is.
+    #[must_use]
+    pub fn org(&self) -> OrgId {
+        self.org
+    }
+
+    /// What it is in.
+    #[must_use]
+    pub fn currency(&self) -> Currency {
+        self.currency
+    }
+
+    /// What it holds now.
+    #[must_use]
+    pub fn reading(&self) -> WalletReading {
+        *self.balance.lock()
+    }
+
+    /// Reserves `amount`, or says what is available. `queue` runs under the lock and must only queue the row.
+    pub(crate) fn hold(&self, amount: Nano, queue: impl FnOnce()) -> Result<(), Nano> {
+        let mut balance = self.balance.lock();
+        let available = balance.available();
+        if amount > available {
+            return Err(available);
+        }
+        balance.held = plus(balance.held, amount);
+        queue();
+        Ok(())
+    }
+
+    /// Charges a hold of `held`: first the hold, then the free balance; frees the rest. `queue` runs under the lock.
+    pub(crate) fn settle(&self, held: Nano, charge: Nano, overrun: Overrun, queue: impl FnOnce(Taken)) -> Taken {
+        let mut balance = self.balance.lock();
+        let from_hold = charge.min(held);
+        let missing = minus(charge, from_hold);
+        balance.held = minus(balance.held, held);
+        balance.posted = minus(balance.posted, from_hold);
+        let extra = match overrun {
+            Overrun::FromBalance => missing.min(balance.available()),
+            Overrun::WriteOff => Nano::ZERO,
+        };
+        balance.posted = minus(balance.posted, extra);
+        let taken = Taken { from_hold, overrun: extra, written_off: minus(missing, extra) };
+        queue(taken);
+        drop(balance);
+        if from_hold < held {
+            self.freed.notify_waiters();
+        }
+        taken
+    }
+
+    /// Frees a hold of `held`. `queue` runs under the lock.
+    pub(crate) fn release(&self, held: Nano, queue: impl FnOnce()) {
+        let mut balance = self.balance.lock();
+        balance.held = minus(balance.held, held);
+        queue();
+        drop(balance);
+        self.freed.notify_waiters();
+    }
+
+    /// A hold's row was refused: its money was never taken.
+    pub(crate) fn undo_hold(&self, held: Nano) {
+        self.release(held, || {});
+    }
+
+    /// A settlement's or release's row was refused: the database still has the hold as it was, or never had it.
+    pub(crate) fn undo_end(&self, held: Nano, taken: Taken) {
+        let mut balance = self.balance.lock();
+        balance.held = plus(balance.held, held);
+        balance.posted = plus(balance.posted, taken.paid());
+    }
+
+    /// Committed money in.
+    pub(crate) fn credit(&self, amount: Nano) {
+        let mut balance = self.balance.lock();
+        balance.posted = plus(balance.posted, amount);
+        drop(balance);
+        self.freed.notify_waiters();
+    }
+
+    /// Resolves when money may have become free. Ask for it before looking at the balance, or a change in between is missed.
+    pub(crate) fn freed(&self) -> tokio::sync::futures::Notified<'_> {
+        self.freed.notified()
+    }
+}
+
+// Every amount here mirrors a row that the database has accepted or will refuse on overflow; saturating keeps the mirror
+// from wrapping in between.
+fn plus(a: Nano, b: Nano) -> Nano {
+    Nano::new(a.get().saturating_add(b.get()))
+}
+
+fn minus(a: Nano, b: Nano) -> Nano {
+    Nano::new(a.get().saturating_sub(b.get()))
+}
+
+/// All wallets.
+#[derive(Debug, Default)]
+pub struct Book {
+    wallets: RwLock<HashMap<(OrgId, Currency), Arc<Wallet>>>,
+}
+
+impl Book {
+    /// The wallet of a tenant in a currency.
+    #[must_use]
+    pub fn wallet(&self, org: OrgId, currency: Currency) -> Option<Arc<Wallet>> {
+        self.wallets.read().get(&(org, currency)).cloned()
+    }
+
+    /// Adds a wallet whose row is committed.
+    pub(crate) fn insert(&self, wallet: Arc<Wallet>) {
+        self.wallets.write().insert((wallet.org, wallet.currency), wallet);
+    }
+
+    /// All of them, in no order.
+    pub(crate) fn all(&self) -> Vec<Arc<Wallet>> {
+        self.wallets.read().values().cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wallet(posted: i64, floor: i64) -> Wallet {
+        let reading = WalletReading { posted: Nano::new(posted), held: Nano::ZERO, floor: Nano::new(floor) };
+        Wallet::new(1, OrgId::from_bytes([1; 16]), Currency::USD, reading)
+    }
+
+    #[track_caller]
+    fn check(wallet: &Wallet, posted: i64, held: i64) {
+        let reading = wallet.reading();
+        assert_eq!((reading.posted.get(), reading.held.get()), (posted, held));
+    }
+
+    #[test]
+    fn a_hold_takes_what_is_there_and_no_more() {
+        let wallet = wallet(100, 10);
+        assert_eq!(wallet.hold(Nano::new(91), || panic!("nothing is queued for a refusal")), Err(Nano::new(90)));
+        assert_eq!(wallet.hold(Nano::new(90), || {}), Ok(()));
+        assert_eq!(wallet.hold(Nano::new(1), || {}), Err(Nano::ZERO));
+        check(&wallet, 100, 90);
+        wallet.release(Nano::new(90), || {});
+        check(&wallet, 100, 0);
+    }
+
+    #[test]
+    fn a_charge_comes_from_the_hold_then_the_balance_then_the_operator() {
+        let wallet = wallet(100, 0);
+        wallet.hold(Nano::new(50), || {}).unwrap();
+        wallet.hold(Nano::new(46), || {}).unwrap();
+        let taken = wallet.settle(Nano::new(50), Nano::new(60), Overrun::FromBalance, |_| {});
+        assert_eq!(taken, Taken { from_hold: Nano::new(50), overrun: Nano::new(4), written_off: Nano::new(6) });
+        check(&wallet, 46, 46);
+        let taken = wallet.settle(Nano::new(46), Nano::new(6), Overrun::FromBalance, |_| {});
+        assert_eq!(taken.paid(), Nano::new(6));
+        check(&wallet, 40, 0);
+    }
+
+    #[test]
+    fn an_estimate_never_reaches_into_the_balance() {
+        let wallet = wallet(100, 0);
+        wallet.hold(Nano::new(10), || {}).unwrap();
+        let taken = wallet.settle(Nano::new(10), Nano::new(15), Overrun::WriteOff, |_| {});
+        assert_eq!(taken, Taken { from_hold: Nano::new(10), overrun: Nano::ZERO, written_off: Nano::new(5) });
+        check(&wallet, 90, 0);
+    }
+
+    #[test]
+    fn refused_rows_leave_no_trace_in_any_order() {
+        let wallet = wallet(100, 0);
+        wallet.hold(Nano::new(30), || {}).unwrap();
+        let taken = wallet.settle(Nano::new(30), Nano::new(20), Overrun::FromBalance, |_| {});
+        wallet.undo_hold(Nano::new(30));
+        wallet.undo_end(Nano::new(30), taken);
+        check(&wallet, 100, 0);
+    }
+}

@@ -1,1 +1,157 @@
 //! The ledger an embedder opens: accounts, credit, keys, holds.
+//!
+//! [`Ledger::open`] locks and upgrades the database, resolves what an earlier run left open, and only then answers.
+//! Reads go through [`Ledger::reader`]; everything that writes goes through the journal.
+
+mod accounts;
+mod credit;
+mod open;
+mod tokens;
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use gateway_core::{Clock, KeyRefusal, KeyStore, Principal, Secret, SystemClock};
+use sqlx::SqlitePool;
+
+pub use self::{
+    accounts::{Account, AccountPage, BalanceReading, Grant, NewAccount, PageRequest},
+    credit::{Credit, Credited, TransactionView},
+    tokens::{ApiKey, CreatedKey, NewKey},
+};
+use crate::{
+    book::Book,
+    error::LedgerError,
+    journal::{Failpoints, Journal, JournalOptions, JournalReading, NoFailpoints},
+    keys::KeyRing,
+    recovery::Recovered,
+    store::{Store, StoreOptions},
+    verify::{Recompute, Report},
+};
+
+/// How to open a ledger.
+#[derive(Clone)]
+pub struct LedgerOptions {
+    /// The database.
+    pub store: StoreOptions,
+    /// Limits of the writer.
+    pub journal: JournalOptions,
+    /// What keys are hashed under; `None` reads or makes `<database>.secret`.
+    pub secret: Option<Secret>,
+    /// Where time comes from.
+    pub clock: Arc<dyn Clock>,
+    /// For tests that kill.
+    pub failpoints: Arc<dyn Failpoints>,
+}
+
+impl LedgerOptions {
+    /// A ledger at `path`, on the machine's clock.
+    #[must_use]
+    pub fn at(path: impl AsRef<Path>) -> Self {
+        Self::with_store(StoreOptions::at(path.as_ref()))
+    }
+
+    /// A ledger in a database described elsewhere.
+    #[must_use]
+    pub fn with_store(store: StoreOptions) -> Self {
+        Self { store, journal: JournalOptions::default(), secret: None, clock: Arc::new(SystemClock), failpoints: Arc::new(NoFailpoints) }
+    }
+}
+
+/// An open ledger.
+pub struct Ledger {
+    store: Store,
+    journal: Arc<Journal>,
+    book: Arc<Book>,
+    keys: Arc<KeyRing>,
+    clock: Arc<dyn Clock>,
+    recovered: Recovered,
+}
+
+impl Ledger {
+    /// Opens the ledger and resolves what an earlier run left open.
+    ///
+    /// # Errors
+    /// The database cannot be used; the error says why and what to do.
+    pub async fn open(options: LedgerOptions) -> Result<Arc<Self>, LedgerError> {
+        open::open(options).await.map(Arc::new)
+    }
+
+    /// What recovery found at start.
+    #[must_use]
+    pub fn recovered(&self) -> Recovered {
+        self.recovered
+    }
+
+    /// Connections for reading.
+    #[must_use]
+    pub fn reader(&self) -> &SqlitePool {
+        self.store.reader()
+    }
+
+    /// The database file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.store.path()
+    }
+
+    /// The wallets in memory.
+    #[must_use]
+    pub fn book(&self) -> &Arc<Book> {
+        &self.book
+    }
+
+    /// Where time comes from.
+    #[must_use]
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    /// A reading of the writer, for metrics and health.
+    #[must_use]
+    pub fn journal_reading(&self) -> JournalReading {
+        self.journal.reading()
+    }
+
+    pub(crate) fn journal(&self) -> &Arc<Journal> {
+        &self.journal
+    }
+
+    /// Stops: admits nobody, waits up to `grace` for requests in flight to end, writes what is queued, checkpoints.
+    /// Whatever is still open then is settled at its last checkpoint by the next start.
+    pub async fn stop(&self, grace: Duration) {
+        if tokio::time::timeout(grace, self.journal.drain()).await.is_err() {
+            tracing::warn!("requests were still running when the ledger stopped; the next start settles them at their last checkpoint");
+        }
+        self.store.reader().close().await;
+        let journal = Arc::clone(&self.journal);
+        // Joining the writer's thread blocks for as long as its last commit takes.
+        if tokio::task::spawn_blocking(move || journal.close()).await.is_err() {
+            tracing::error!("the ledger's writer could not be stopped");
+        }
+    }
+
+    /// Checks the books on one consistent snapshot, beside the running traffic. `recompute` prices a settlement again.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn verify(&self, recompute: Option<Arc<dyn Recompute>>) -> Result<Report, LedgerError> {
+        let path = self.store.path().to_owned();
+        tokio::task::spawn_blocking(move || crate::verify::verify_file(&path, recompute.as_deref()))
+            .await
+            .map_err(|_| LedgerError::Stopped)?
+    }
+}
+
+impl std::fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ledger").field("path", &self.store.path()).field("journal", &self.journal.reading()).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl KeyStore for Ledger {
+    async fn authenticate(&self, presented: &Secret) -> Result<Arc<Principal>, KeyRefusal> {
+        self.keys.authenticate(presented).await
+    }
+}

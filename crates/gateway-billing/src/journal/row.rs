@@ -1,0 +1,341 @@
+//! What the journal writes, in memory: a hold, what resolves it, and the tickets its owner waits on.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU8, Ordering},
+    },
+    task::{Context, Poll},
+};
+
+use futures_util::task::AtomicWaker;
+use gateway_core::{KeyId, RequestId};
+use parking_lot::Mutex;
+
+use crate::{
+    book::{Taken, Wallet},
+    error::LedgerError,
+    money::Nano,
+};
+
+/// Resolves once, when the writer has committed or refused a row. One task may wait.
+#[derive(Default)]
+pub(crate) struct Ticket {
+    state: AtomicU8,
+    error: Mutex<Option<LedgerError>>,
+    waker: AtomicWaker,
+}
+
+const PENDING: u8 = 0;
+const COMMITTED: u8 = 1;
+const REFUSED: u8 = 2;
+
+impl Ticket {
+    pub(crate) fn resolve(&self, result: Result<(), LedgerError>) {
+        let state = match result {
+            Ok(()) => COMMITTED,
+            Err(error) => {
+                *self.error.lock() = Some(error);
+                REFUSED
+            }
+        };
+        self.state.store(state, Ordering::Release);
+        self.waker.wake();
+    }
+
+    pub(crate) fn peek(&self) -> Option<Result<(), LedgerError>> {
+        match self.state.load(Ordering::Acquire) {
+            PENDING => None,
+            COMMITTED => Some(Ok(())),
+            _ => Some(Err(self.error.lock().clone().unwrap_or(LedgerError::Stopped))),
+        }
+    }
+
+    pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<(), LedgerError>> {
+        if let Some(result) = self.peek() {
+            return Poll::Ready(result);
+        }
+        self.waker.register(cx.waker());
+        // It may have been resolved between the look and the registration.
+        self.peek().map_or(Poll::Pending, Poll::Ready)
+    }
+
+    pub(crate) async fn wait(&self) -> Result<(), LedgerError> {
+        std::future::poll_fn(|cx| self.poll(cx)).await
+    }
+}
+
+impl fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Ticket({:?})", self.peek())
+    }
+}
+
+/// Money held for one request: the row, and what its owner and the writer share.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) id: RequestId,
+    pub(crate) wallet: Arc<Wallet>,
+    pub(crate) key: KeyId,
+    pub(crate) amount: Nano,
+    /// Per candidate: price version and plan version, see [`encode_pins`].
+    pub(crate) pins: Box<[u8]>,
+    pub(crate) requested_model: Box<str>,
+    pub(crate) stream: bool,
+    /// Arrival of the request, in microseconds since 1970.
+    pub(crate) created_at: i64,
+    pub(crate) committed: Ticket,
+    pub(crate) ended: Ticket,
+    /// A progress row is on its way; another one may only follow it.
+    pub(crate) progress_queued: AtomicBool,
+}
+
+/// Where an answer was served.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Served {
+    pub(crate) provider: Arc<str>,
+    pub(crate) upstream_model: Arc<str>,
+    pub(crate) model: Arc<str>,
+}
+
+/// Where a usage figure came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UsageSource {
+    /// The provider's final report.
+    Reported,
+    /// The provider's early report of the input, and output we counted.
+    EarlyAndCounted,
+    /// Counted here, from bytes.
+    Counted,
+    /// From the last checkpoint before a crash.
+    Recovered,
+}
+
+impl UsageSource {
+    /// The word the API shows.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Reported => "reported",
+            Self::EarlyAndCounted => "early+counted",
+            Self::Counted => "counted",
+            Self::Recovered => "recovered",
+        }
+    }
+
+    /// As the database stores it.
+    #[must_use]
+    pub const fn code(self) -> i64 {
+        match self {
+            Self::Reported => 0,
+            Self::EarlyAndCounted => 1,
+            Self::Counted => 2,
+            Self::Recovered => 3,
+        }
+    }
+
+    /// Reads the database's number.
+    #[must_use]
+    pub const fn from_code(code: i64) -> Option<Self> {
+        match code {
+            0 => Some(Self::Reported),
+            1 => Some(Self::EarlyAndCounted),
+            2 => Some(Self::Counted),
+            3 => Some(Self::Recovered),
+            _ => None,
+        }
+    }
+}
+
+/// A usage with its price, ready to be posted. Its charge is fixed; where the money comes from is decided when it is queued.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Draft {
+    pub(crate) attempt: u32,
+    pub(crate) served: Served,
+    pub(crate) price_version: i64,
+    pub(crate) plan_version: i64,
+    pub(crate) cost_version: Option<i64>,
+    pub(crate) leaves: Box<[u8]>,
+    pub(crate) tokens_in: u64,
+    pub(crate) tokens_out: u64,
+    pub(crate) source: UsageSource,
+    pub(crate) flags: u32,
+    pub(crate) charge: Nano,
+    pub(crate) cost: Nano,
+    pub(crate) cost_reported: Option<Nano>,
+}
+
+/// One attempt, as its row shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AttemptRow {
+    pub(crate) n: u32,
+    pub(crate) provider: Arc<str>,
+    pub(crate) upstream_model: Arc<str>,
+    pub(crate) started_at: i64,
+    pub(crate) ended_at: Option<i64>,
+    pub(crate) outcome: Option<&'static str>,
+    pub(crate) status: Option<u16>,
+    /// What the provider bills for it; for a served attempt the settlement has it.
+    pub(crate) cost: Nano,
+}
+
+/// How a hold ends.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// Charged. `estimated` marks one that was recovered from a checkpoint.
+    Settled { draft: Box<Draft>, taken: Taken, estimated: bool },
+    /// Freed.
+    Released,
+}
+
+impl End {
+    pub(crate) fn taken(&self) -> Taken {
+        match self {
+            Self::Settled { taken, .. } => *taken,
+            Self::Released => Taken::default(),
+        }
+    }
+
+    pub(crate) fn state(&self) -> i64 {
+        match self {
+            Self::Settled { estimated: false, .. } => 1,
+            Self::Released => 2,
+            Self::Settled { estimated: true, .. } => 3,
+        }
+    }
+}
+
+/// Packs what each candidate is priced by.
+pub(crate) fn encode_pins(pins: impl IntoIterator<Item = (i64, i64)>) -> Box<[u8]> {
+    let mut out = Vec::with_capacity(8);
+    for (price, plan) in pins {
+        put_varint(&mut out, price.unsigned_abs());
+        put_varint(&mut out, plan.unsigned_abs());
+    }
+    out.into()
+}
+
+pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push((value & 0x7f) as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
+    let mut value = 0u64;
+    for shift in (0..64).step_by(7) {
+        let (&byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Some(value);
+        }
+    }
+    None
+}
+
+fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    put_varint(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}
+
+fn take_bytes<'b>(bytes: &mut &'b [u8]) -> Option<&'b [u8]> {
+    let length = usize::try_from(take_varint(bytes)?).ok()?;
+    let (taken, rest) = bytes.split_at_checked(length)?;
+    *bytes = rest;
+    Some(taken)
+}
+
+const CHECKPOINT_FORMAT: u8 = 1;
+
+impl Draft {
+    /// As a hold's `progress` column stores it, so that recovery needs no prices.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(96);
+        out.push(CHECKPOINT_FORMAT);
+        put_varint(&mut out, u64::from(self.attempt));
+        for text in [&self.served.provider, &self.served.upstream_model, &self.served.model] {
+            put_bytes(&mut out, text.as_bytes());
+        }
+        put_varint(&mut out, self.price_version.unsigned_abs());
+        put_varint(&mut out, self.plan_version.unsigned_abs());
+        put_varint(&mut out, self.cost_version.map_or(0, |version| version.unsigned_abs() + 1));
+        put_bytes(&mut out, &self.leaves);
+        put_varint(&mut out, self.tokens_in);
+        put_varint(&mut out, self.tokens_out);
+        put_varint(&mut out, self.source.code().unsigned_abs());
+        put_varint(&mut out, u64::from(self.flags));
+        put_varint(&mut out, self.charge.get().unsigned_abs());
+        put_varint(&mut out, self.cost.get().unsigned_abs());
+        put_varint(&mut out, self.cost_reported.map_or(0, |cost| cost.get().unsigned_abs() + 1));
+        out
+    }
+
+    /// Reads a checkpoint; `None` when it is damaged or of an unknown format.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        let (&format, mut rest) = bytes.split_first()?;
+        if format != CHECKPOINT_FORMAT {
+            return None;
+        }
+        let rest = &mut rest;
+        let number = |rest: &mut &[u8]| i64::try_from(take_varint(rest)?).ok();
+        let text = |rest: &mut &[u8]| std::str::from_utf8(take_bytes(rest)?).ok().map(Arc::<str>::from);
+        let optional = |value: u64| value.checked_sub(1).map(i64::try_from).transpose().ok();
+        let draft = Self {
+            attempt: u32::try_from(take_varint(rest)?).ok()?,
+            served: Served { provider: text(rest)?, upstream_model: text(rest)?, model: text(rest)? },
+            price_version: number(rest)?,
+            plan_version: number(rest)?,
+            cost_version: optional(take_varint(rest)?)?,
+            leaves: take_bytes(rest)?.into(),
+            tokens_in: take_varint(rest)?,
+            tokens_out: take_varint(rest)?,
+            source: UsageSource::from_code(number(rest)?)?,
+            flags: u32::try_from(take_varint(rest)?).ok()?,
+            charge: Nano::new(number(rest)?),
+            cost: Nano::new(number(rest)?),
+            cost_reported: optional(take_varint(rest)?)?.map(Nano::new),
+        };
+        rest.is_empty().then_some(draft)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub(crate) fn draft() -> Draft {
+        Draft {
+            attempt: 2,
+            served: Served { provider: "house".into(), upstream_model: "gpt-4.1-2025".into(), model: "gpt-4.1".into() },
+            price_version: 7,
+            plan_version: 1,
+            cost_version: None,
+            leaves: vec![1, 2, 3].into(),
+            tokens_in: 120,
+            tokens_out: 4_000_000_000,
+            source: UsageSource::EarlyAndCounted,
+            flags: 5,
+            charge: Nano::new(17_312_000),
+            cost: Nano::new(i64::MAX),
+            cost_reported: Some(Nano::ZERO),
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_comes_back_and_a_damaged_one_does_not() {
+        let bytes = draft().encode();
+        assert_eq!(Draft::decode(&bytes), Some(draft()));
+        for end in 0..bytes.len() {
+            assert_eq!(Draft::decode(&bytes[..end]), None, "cut at {end}");
+        }
+        let mut longer = bytes.clone();
+        longer.push(0);
+        assert_eq!(Draft::decode(&longer), None);
+        longer[0] = 9;
+        assert_eq!(Draft::decode(&longer), None);
+    }
+}

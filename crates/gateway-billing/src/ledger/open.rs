@@ -1,0 +1,79 @@
+//! The start: lock, schema, secret, wallets, keys, writer, recovery; in this order.
+
+use std::sync::Arc;
+
+use gateway_core::OrgId;
+use ring::{hmac, rand::SystemRandom};
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::{Ledger, LedgerOptions};
+use crate::{
+    book::{Book, Wallet, WalletReading},
+    error::LedgerError,
+    journal::Journal,
+    keys::{KeyRing, server_secret},
+    money::{Currency, Nano},
+    recovery,
+    store::{Store, set_durability},
+};
+
+pub(super) async fn open(options: LedgerOptions) -> Result<Ledger, LedgerError> {
+    let LedgerOptions { store, journal, secret, clock, failpoints } = options;
+    let durability = store.durability;
+    let (store, writer) = Store::open(&store).await?;
+    let secret = server_secret(secret.as_ref(), store.path(), &SystemRandom::new())?;
+    check_secret(&writer, &secret, store.path())?;
+    let boot = begin_boot(&writer, clock.unix_us())?;
+    let book = Arc::new(load_book(&writer)?);
+    let keys = Arc::new(KeyRing::load(&writer, secret, Arc::clone(&clock))?);
+    let left = recovery::open_holds(&writer, &book)?;
+    set_durability(&writer, durability)?;
+    let journal = Arc::new(Journal::start(writer, boot, journal, Arc::clone(&clock), Arc::clone(&failpoints))?);
+    let recovered = recovery::run(left, &journal, clock.unix_us(), &*failpoints).await?;
+    if recovered != recovery::Recovered::default() {
+        tracing::info!(settled = recovered.settled, released = recovered.released, "resolved the holds of an earlier run");
+    }
+    Ok(Ledger { store, journal, book, keys, clock, recovered })
+}
+
+/// A database remembers which secret its keys are hashed under: with another one every key would be unknown, and the
+/// operator would look for the fault everywhere else.
+fn check_secret(connection: &Connection, secret: &hmac::Key, path: &std::path::Path) -> Result<(), LedgerError> {
+    let proof: String = hmac::sign(secret, b"bellwether ledger").as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+    let known: Option<String> =
+        connection.query_row("SELECT value FROM meta WHERE key = 'secret_proof'", [], |row| row.get(0)).optional()?;
+    match known {
+        Some(known) if known == proof => Ok(()),
+        Some(_) => Err(LedgerError::Open {
+            path: path.to_owned(),
+            problem: "the secret is not the one its API keys were made under; restore the old BELLWETHER_SECRET or the `.secret` file \
+                      beside the database"
+                .into(),
+            source: None,
+        }),
+        None => {
+            connection.execute("INSERT INTO meta(key, value) VALUES ('secret_proof', ?1)", [proof])?;
+            Ok(())
+        }
+    }
+}
+
+fn begin_boot(connection: &Connection, now_us: i64) -> Result<i64, LedgerError> {
+    let uuid = super::accounts::new_id(now_us)?;
+    connection.execute("INSERT INTO boot(uuid, started_at) VALUES (?1, ?2)", params![&uuid[..], now_us])?;
+    Ok(connection.last_insert_rowid())
+}
+
+fn load_book(connection: &Connection) -> Result<Book, LedgerError> {
+    let book = Book::default();
+    let mut statement = connection.prepare("SELECT id, org, currency, posted, held, floor FROM wallet")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let currency: String = row.get(2)?;
+        let currency = Currency::new(&currency)
+            .ok_or_else(|| LedgerError::Refused { problem: format!("a wallet is in `{currency}`, which is no currency code").into() })?;
+        let reading = WalletReading { posted: Nano::new(row.get(3)?), held: Nano::new(row.get(4)?), floor: Nano::new(row.get(5)?) };
+        book.insert(Arc::new(Wallet::new(row.get(0)?, OrgId::from_bytes(row.get(1)?), currency, reading)));
+    }
+    Ok(book)
+}
