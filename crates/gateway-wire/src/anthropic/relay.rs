@@ -1,0 +1,252 @@
+//! The fast path of answers: what came in goes out as slices, but for the model's name.
+//!
+//! The decoder runs beside it for the meter, so that both paths count the same. `message_stop` is held back until the
+//! end is certain.
+
+use std::collections::VecDeque;
+
+use bytes::{Bytes, BytesMut};
+use gateway_core::{
+    EventDecoder, Fault, Frame, Memo, Relay, RelayCtx, RenderCtx, Signal, WireError,
+    ir::{Delta, Event, PartBody, PartKind},
+};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{
+    fault, response,
+    stream::{Decoder, PING, write_interruption},
+};
+use crate::{
+    json::write_str,
+    sse::{Cut, SseCutter},
+};
+
+/// Relays one stream.
+#[derive(Debug)]
+pub(super) struct StreamRelay {
+    ctx: RenderCtx,
+    cutter: SseCutter,
+    decoder: Decoder,
+    /// The terminator, and what followed it.
+    held: Vec<Bytes>,
+    tap: Tap,
+}
+
+/// Derives the meter's signals from events.
+#[derive(Debug, Default)]
+struct Tap {
+    committed: bool,
+    fault: Option<Fault>,
+}
+
+impl Tap {
+    fn see(&mut self, event: Event<'_>, emit: &mut dyn FnMut(Signal)) {
+        match event {
+            Event::Fault(fault) => self.fault = Some(fault),
+            Event::PartStart { kind: PartKind::ToolCall { .. } | PartKind::Media(_) | PartKind::Opaque { .. }, .. } => self.commit(emit),
+            Event::Delta { delta: Delta::Text(text), .. } => {
+                emit(Signal::Content { bytes: text.len() });
+                self.commit(emit);
+            }
+            Event::Finish { finish, .. } => {
+                emit(Signal::Finish(finish.reason));
+                self.commit(emit);
+            }
+            Event::Usage { usage, is_final } => emit(Signal::Usage { usage, is_final }),
+            Event::Start { .. }
+            | Event::PartStart { .. }
+            | Event::Delta { .. }
+            | Event::PartEnd { .. }
+            | Event::Logprobs { .. }
+            | Event::Opaque { .. }
+            | Event::End => {}
+        }
+    }
+
+    fn commit(&mut self, emit: &mut dyn FnMut(Signal)) {
+        if !self.committed {
+            self.committed = true;
+            emit(Signal::Commit);
+        }
+    }
+}
+
+impl StreamRelay {
+    pub(super) fn new(ctx: &RelayCtx) -> Self {
+        Self {
+            ctx: ctx.render.clone(),
+            cutter: SseCutter::new(),
+            decoder: Decoder::new(ctx.memo.clone()),
+            held: Vec::new(),
+            tap: Tap::default(),
+        }
+    }
+}
+
+/// What a frame goes through; apart from the cutter, which lends it out.
+struct Way<'r, 'e> {
+    decoder: &'r mut Decoder,
+    held: &'r mut Vec<Bytes>,
+    tap: &'r mut Tap,
+    model: &'r str,
+    out: &'r mut VecDeque<Bytes>,
+    emit: &'e mut dyn FnMut(Signal),
+}
+
+impl Way<'_, '_> {
+    fn pass(&mut self, cut: Cut) -> Result<(), Fault> {
+        let Self { decoder, held, tap, model, out, emit } = self;
+        let frame = Frame { name: cut.name(), data: cut.data() };
+        let decoded = decoder.decode(frame, &mut |event| tap.see(event, emit));
+        if let Some(fault) = tap.fault.take() {
+            return Err(fault);
+        }
+        decoded.map_err(WireError::into_upstream_fault)?;
+        if decoder.has_stopped() {
+            held.push(cut.raw);
+            return Ok(());
+        }
+        match renamed(&cut, model) {
+            Some(pieces) => out.extend(pieces),
+            None => out.push_back(cut.raw),
+        }
+        Ok(())
+    }
+}
+
+impl Relay for StreamRelay {
+    fn push(&mut self, chunk: Bytes, out: &mut VecDeque<Bytes>, emit: &mut dyn FnMut(Signal)) -> Result<(), Fault> {
+        let Self { ctx, cutter, decoder, held, tap } = self;
+        let mut way = Way { decoder, held, tap, model: &ctx.model, out, emit };
+        cutter.push(&chunk, |cut| way.pass(cut).map_err(Stopped::Fault)).map_err(Stopped::into_fault)
+    }
+
+    fn finish(&mut self, out: &mut VecDeque<Bytes>, emit: &mut dyn FnMut(Signal)) -> Result<(), Fault> {
+        let Self { ctx, cutter, decoder, held, tap } = self;
+        if let Some(cut) = cutter.finish().map_err(WireError::into_upstream_fault)? {
+            Way { decoder, held, tap, model: &ctx.model, out, emit: &mut *emit }.pass(cut)?;
+        }
+        decoder.finish(&mut |event| tap.see(event, emit)).map_err(WireError::into_upstream_fault)?;
+        out.extend(held.drain(..));
+        Ok(())
+    }
+
+    fn interrupt(&mut self, fault: &Fault, out: &mut VecDeque<Bytes>) {
+        let mut bytes = BytesMut::new();
+        write_interruption(fault, &self.ctx, &mut bytes);
+        out.push_back(bytes.freeze());
+    }
+
+    fn keep_alive(&self) -> Bytes {
+        Bytes::from_static(PING)
+    }
+}
+
+/// Why the cutter stopped.
+enum Stopped {
+    Wire(WireError),
+    Fault(Fault),
+}
+
+impl From<WireError> for Stopped {
+    fn from(error: WireError) -> Self {
+        Self::Wire(error)
+    }
+}
+
+impl Stopped {
+    fn into_fault(self) -> Fault {
+        match self {
+            Self::Wire(error) => error.into_upstream_fault(),
+            Self::Fault(fault) => fault,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Started<'a> {
+    #[serde(borrow)]
+    message: Named<'a>,
+}
+
+#[derive(Deserialize)]
+struct Named<'a> {
+    #[serde(borrow, default)]
+    model: Option<&'a RawValue>,
+}
+
+/// The pieces of a `message_start` frame with another model name; `None` for every other frame.
+fn renamed(cut: &Cut, model: &str) -> Option<[Bytes; 3]> {
+    let data = cut.data();
+    if memchr::memmem::find(&data[..data.len().min(64)], b"message_start").is_none() && cut.name() != Some("message_start") {
+        return None;
+    }
+    let started: Started<'_> = serde_json::from_slice(data).ok()?;
+    let named = started.message.model?;
+    // A joined payload is a copy whose places are not those of the frame; nobody sends one, and it is written anew.
+    let Some(start) = offset(&cut.raw, named.get()) else {
+        let at = offset(data, named.get())?;
+        let rest = [&data[..at], &data[at + named.get().len()..]];
+        let line =
+            |bytes: &[u8]| Bytes::from(bytes.iter().map(|&b| if matches!(b, b'\n' | b'\r') { b' ' } else { b }).collect::<Vec<u8>>());
+        let head = [b"event: message_start\ndata: ".as_slice(), &line(rest[0])].concat();
+        return Some([Bytes::from(head), quoted(model), Bytes::from([&line(rest[1])[..], b"\n\n"].concat())]);
+    };
+    Some([cut.raw.slice(..start), quoted(model), cut.raw.slice(start + named.get().len()..)])
+}
+
+fn quoted(text: &str) -> Bytes {
+    let mut out = BytesMut::with_capacity(text.len() + 2);
+    write_str(&mut out, text);
+    out.freeze()
+}
+
+/// Where `part` stands in `whole`, if it is a slice of it.
+fn offset(whole: &[u8], part: &str) -> Option<usize> {
+    let at = (part.as_ptr() as usize).checked_sub(whole.as_ptr() as usize)?;
+    (at + part.len() <= whole.len()).then_some(at)
+}
+
+/// Relays a whole answer. The answer to a token count has no model and uses nothing.
+pub(super) fn whole(ctx: &RelayCtx, body: Bytes, emit: &mut dyn FnMut(Signal)) -> Result<Bytes, Fault> {
+    if let Some(fault) = fault::in_body(&body) {
+        return Err(fault);
+    }
+    let named: Named<'_> =
+        serde_json::from_slice(&body).map_err(|error| WireError::new(format!("not a JSON object: {error}")).into_upstream_fault())?;
+    let Some(named) = named.model else {
+        return if is_count(&body) { Ok(body) } else { Err(WireError::at("model", "is required").into_upstream_fault()) };
+    };
+    let answer = response::decode(&body, &Memo::default()).map_err(WireError::into_upstream_fault)?;
+    if let Some(usage) = answer.usage {
+        emit(Signal::Usage { usage, is_final: true });
+    }
+    for choice in &answer.choices {
+        emit(Signal::Content { bytes: choice.parts.iter().map(|part| content_bytes(&part.body)).sum() });
+        emit(Signal::Finish(choice.finish.reason));
+    }
+    let Some(start) = offset(&body, named.get()) else { return Ok(body) };
+    let mut out = BytesMut::with_capacity(body.len() + ctx.render.model.len());
+    out.extend_from_slice(&body[..start]);
+    write_str(&mut out, &ctx.render.model);
+    out.extend_from_slice(&body[start + named.get().len()..]);
+    Ok(out.freeze())
+}
+
+fn is_count(body: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Count {
+        #[serde(rename = "input_tokens")]
+        _input_tokens: u64,
+    }
+    serde_json::from_slice::<Count>(body).is_ok()
+}
+
+fn content_bytes(body: &PartBody) -> usize {
+    match body {
+        PartBody::Text { text, .. } | PartBody::Reasoning(text) | PartBody::Refusal(text) => text.len(),
+        PartBody::ToolCall(call) => call.arguments.len(),
+        PartBody::Media(_) | PartBody::ToolResult(_) | PartBody::Opaque { .. } => 0,
+    }
+}

@@ -1,0 +1,7 @@
+//! Streamed answers: a provider's events read, and a caller's events written.
+
+mod decoder;
+mod encoder;
+
+pub(super) use decoder::Decoder;
+pub(super) use encoder::{Encoder, PING, write_interruption};
