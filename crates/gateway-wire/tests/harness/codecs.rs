@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use gateway_core::{Egress, Ingress};
+use gateway_wire::anthropic::{AnthropicEgress, AnthropicIngress};
 
 /// The callers' halves.
 pub(crate) fn ingresses() -> Vec<Arc<dyn Ingress>> {
-    vec![]
+    vec![Arc::new(AnthropicIngress::new())]
 }
 
 /// The providers' halves.
 pub(crate) fn egresses() -> Vec<Arc<dyn Egress>> {
-    vec![]
+    vec![Arc::new(AnthropicEgress::new())]
 }
 
 pub(crate) fn ingress(protocol: &str) -> Option<Arc<dyn Ingress>> {
