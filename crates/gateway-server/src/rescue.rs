@@ -17,6 +17,7 @@ use crate::{
     site::{Site, Target},
     stage::{Arrival, Stage},
     supervise::panic_text,
+    trace::Refused,
 };
 
 /// Errors become bodies here and nowhere else.
@@ -52,7 +53,7 @@ pub struct Rescue<S> {
     clock: Arc<dyn Clock>,
 }
 
-impl<S: Stage<Arrival, Answer = Response<EdgeBody>, Error = Fault>> Stage<Request<Incoming>> for Rescue<S> {
+impl<S: Stage<Arrival, Answer = Response<EdgeBody>, Error = Refused>> Stage<Request<Incoming>> for Rescue<S> {
     type Answer = Response<EdgeBody>;
     type Error = Infallible;
 
@@ -70,7 +71,12 @@ impl<S: Stage<Arrival, Answer = Response<EdgeBody>, Error = Fault>> Stage<Reques
         let arrival = Arrival { id, received_at, arrived: self.clock.monotonic(), matched, head, body };
         let mut response = match AssertUnwindSafe(self.inner.serve(arrival)).catch_unwind().await {
             Ok(Ok(response)) => response,
-            Ok(Err(fault)) => rendered(&*errors, &fault, id, allow),
+            Ok(Err(Refused { fault, mut record })) => {
+                let mut response = rendered(&*errors, &fault, id, allow);
+                record.rendered_as(response.status());
+                response.body_mut().watch(record);
+                response
+            }
             Err(panic) => {
                 tracing::error!(request_id = %id, panic = panic_text(&*panic), "a request panicked");
                 rendered(

@@ -10,6 +10,7 @@ use crate::{
     drain::{Drain, InFlight},
     edge_body::EdgeBody,
     metrics::{Metrics, Observation},
+    site::Target,
     stage::{Answer, Arrival, Failed, Seen, Served, Stage},
 };
 
@@ -48,12 +49,13 @@ pub struct Trace<S> {
 
 impl<S: Stage<Arrival, Answer = Answer, Error = Failed>> Stage<Arrival> for Trace<S> {
     type Answer = Response<EdgeBody>;
-    type Error = Fault;
+    type Error = Refused;
 
-    async fn serve(&self, arrival: Arrival) -> Result<Response<EdgeBody>, Fault> {
+    async fn serve(&self, arrival: Arrival) -> Result<Response<EdgeBody>, Refused> {
         let mut record = Box::new(Record {
             id: arrival.id,
             arrived: arrival.arrived,
+            interest: Interest::in_target(&arrival.matched.target),
             method: arrival.head.method.clone(),
             uri: arrival.head.uri.clone(),
             trace_parent: arrival.head.headers.get("traceparent").cloned(),
@@ -74,12 +76,38 @@ impl<S: Stage<Arrival, Answer = Answer, Error = Failed>> Stage<Arrival> for Trac
                 Ok(response)
             }
             Err(Failed { fault, seen }) => {
-                record.status = Some(fault.status());
                 record.seen = *seen;
                 record.outcome = Outcome::Fault(fault.kind());
                 record.fault = Some(fault.clone());
-                Err(fault)
+                Err(Refused { fault, record })
             }
+        }
+    }
+}
+
+/// A fault on its way to being rendered, with the record that goes along with its body.
+pub struct Refused {
+    pub(crate) fault: Fault,
+    pub(crate) record: Box<Record>,
+}
+
+/// How much a request matters to whoever reads metrics and logs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Interest {
+    /// A call: counted and logged.
+    Call,
+    /// Logged.
+    Visit,
+    /// A probe or a scrape, which comes every few seconds: logged for debugging only.
+    Probe,
+}
+
+impl Interest {
+    fn in_target(target: &Target) -> Self {
+        match target {
+            Target::Call(_) => Self::Call,
+            Target::Models | Target::Model { .. } | Target::Mount(..) | Target::WrongMethod { .. } | Target::Nothing => Self::Visit,
+            Target::Metrics(_) | Target::Root | Target::Live | Target::Ready => Self::Probe,
         }
     }
 }
@@ -109,6 +137,7 @@ impl Outcome {
 pub(crate) struct Record {
     id: RequestId,
     arrived: Instant,
+    interest: Interest,
     method: Method,
     uri: Uri,
     trace_parent: Option<HeaderValue>,
@@ -130,8 +159,16 @@ impl Record {
         }
     }
 
+    /// The body ended so. That of an error says nothing new.
     pub(crate) fn end(&mut self, outcome: Outcome) {
-        self.outcome = outcome;
+        if self.outcome == Outcome::Open {
+            self.outcome = outcome;
+        }
+    }
+
+    /// The status that the caller's protocol gives to the fault.
+    pub(crate) fn rendered_as(&mut self, status: StatusCode) {
+        self.status = Some(status);
     }
 
     fn elapsed(&self) -> Duration {
@@ -203,14 +240,19 @@ impl Drop for Record {
         self.settle_outcome();
         let took = self.elapsed();
         let status = self.status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        self.metrics.observe(&Observation {
-            served: self.seen.served.as_ref(),
-            requested: self.seen.model.as_deref(),
-            status,
-            took,
-            first_byte: self.first_byte.filter(|_| self.seen.streamed),
-        });
-        self.log(status, took);
+        if self.interest == Interest::Call {
+            self.metrics.observe(&Observation {
+                served: self.seen.served.as_ref(),
+                requested: self.seen.model.as_deref(),
+                status,
+                took,
+                first_byte: self.first_byte.filter(|_| self.seen.streamed),
+            });
+        }
+        match self.interest {
+            Interest::Call | Interest::Visit => self.log(status, took),
+            Interest::Probe => tracing::debug!(target: "bellwether::request", path = path(&self.uri), status = status.as_u16(), "probed"),
+        }
     }
 }
 

@@ -83,7 +83,8 @@ impl<S> SiteService<S> {
                 Ok(json_answer(StatusCode::OK, &catalog::one(catalog, &*caller(who)?, head, id)?))
             }
             Target::Metrics(_) => {
-                let mut response = Response::new(Bytes::from(self.metrics.render(self.drain.in_flight())));
+                let others_in_flight = self.drain.in_flight().saturating_sub(1);
+                let mut response = Response::new(Bytes::from(self.metrics.render(others_in_flight)));
                 response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"));
                 Ok(response)
             }

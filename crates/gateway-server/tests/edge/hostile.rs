@@ -124,6 +124,25 @@ async fn a_slow_body_is_given_up() {
 }
 
 #[tokio::test]
+async fn who_waits_for_a_word_before_the_body_gets_it() {
+    let edge = Edge::with(Act::text("hi"), limits());
+    let head = |key: &str| {
+        format!(
+            "POST {CHAT_PATH} HTTP/1.1\r\nhost: g\r\nx-api-key: {key}\r\nexpect: 100-continue\r\ncontent-length: {}\r\n\r\n",
+            CHAT.len()
+        )
+    };
+    let mut caller = Caller::to(edge.address).await;
+    caller.send(head(KEY)).await;
+    assert_eq!(caller.answer_to(true).await.status, 100);
+    caller.send(CHAT).await;
+    assert_eq!(caller.answer().await.status, 200);
+    let mut stranger = Caller::to(edge.address).await;
+    stranger.send(head("hs_live_stranger")).await;
+    assert_eq!(stranger.answer().await.status, 401, "without asking for the body first");
+}
+
+#[tokio::test]
 async fn a_body_shorter_than_announced_is_never_served() {
     let edge = Edge::with(Act::text("hi"), limits());
     let mut caller = Caller::to(edge.address).await;
@@ -190,7 +209,7 @@ async fn a_panic_is_one_requests_failure() {
     assert_eq!(caller.answer().await.status, 200, "the connection outlives it");
     let metrics = once(edge.address, get("/metrics", "")).await.body;
     assert!(metrics.contains(r#"status="500"} 1"#), "{metrics}");
-    assert!(metrics.contains("bellwether_in_flight 1"), "only the scrape itself: {metrics}");
+    assert!(metrics.contains("bellwether_in_flight 0"), "{metrics}");
 }
 
 #[tokio::test]
