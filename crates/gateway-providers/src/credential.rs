@@ -234,6 +234,3 @@ impl Credential {
         self.index
     }
 }
-
-#[cfg(test)]
-mod tests;
