@@ -151,9 +151,11 @@ impl From<sqlx::Error> for LedgerError {
 impl From<LedgerError> for Fault {
     fn from(error: LedgerError) -> Self {
         let fault = match &error {
-            LedgerError::Open { .. } | LedgerError::Down { .. } | LedgerError::Stopped => {
-                Self::new(FaultKind::LedgerDown, Origin::Gateway, "the ledger cannot record money right now, so nothing is served; try again shortly")
-            }
+            LedgerError::Open { .. } | LedgerError::Down { .. } | LedgerError::Stopped => Self::new(
+                FaultKind::LedgerDown,
+                Origin::Gateway,
+                "the ledger cannot record money right now, so nothing is served; try again shortly",
+            ),
             LedgerError::Busy => {
                 Self::new(FaultKind::LedgerDown, Origin::Gateway, "the ledger has too much waiting to be written; try again shortly")
                     .with_code("ledger_busy")

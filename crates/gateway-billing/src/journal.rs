@@ -32,13 +32,10 @@ use parking_lot::{Condvar, Mutex};
 use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
+pub use self::failpoint::{Failpoint, Failpoints, NoFailpoints};
 pub(crate) use self::{
     chain::{CanonicalSettlement, GENESIS, TxnHasher},
     scope::{AccountKey, Entry, OPERATOR, Scope, code},
-};
-pub use self::{
-    failpoint::{Failpoint, Failpoints, NoFailpoints},
-    row::UsageSource,
 };
 use self::{
     row::{AttemptRow, Draft, End, Held},
@@ -165,7 +162,9 @@ impl Journal {
         if busy_until != 0 && self.clock.unix_us() < busy_until {
             return Err(LedgerError::Busy);
         }
-        Arc::clone(&self.slots).try_acquire_owned().map_err(|_| if self.slots.is_closed() { LedgerError::Stopped } else { LedgerError::Busy })
+        Arc::clone(&self.slots)
+            .try_acquire_owned()
+            .map_err(|_| if self.slots.is_closed() { LedgerError::Stopped } else { LedgerError::Busy })
     }
 
     /// Queues a command. Never blocks. `false`: the journal has stopped and the command is gone.

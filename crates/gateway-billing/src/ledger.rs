@@ -6,6 +6,7 @@
 mod accounts;
 mod credit;
 mod open;
+mod prices;
 mod tokens;
 
 use std::{path::Path, sync::Arc, time::Duration};
@@ -17,13 +18,16 @@ use sqlx::SqlitePool;
 pub use self::{
     accounts::{Account, AccountPage, BalanceReading, Grant, NewAccount, PageRequest},
     credit::{Credit, Credited, TransactionView},
+    prices::{PublishFailure, Published},
     tokens::{ApiKey, CreatedKey, NewKey},
 };
 use crate::{
     book::Book,
     error::LedgerError,
+    hold::LearnedSizes,
     journal::{Failpoints, Journal, JournalOptions, JournalReading, NoFailpoints},
     keys::KeyRing,
+    price::PriceBook,
     recovery::Recovered,
     store::{Store, StoreOptions},
     verify::{Recompute, Report},
@@ -64,6 +68,8 @@ pub struct Ledger {
     journal: Arc<Journal>,
     book: Arc<Book>,
     keys: Arc<KeyRing>,
+    prices: Arc<PriceBook>,
+    sizes: Arc<LearnedSizes>,
     clock: Arc<dyn Clock>,
     recovered: Recovered,
 }
@@ -111,6 +117,16 @@ impl Ledger {
     #[must_use]
     pub fn journal_reading(&self) -> JournalReading {
         self.journal.reading()
+    }
+
+    /// The published prices, in memory.
+    #[must_use]
+    pub fn prices(&self) -> &Arc<PriceBook> {
+        &self.prices
+    }
+
+    pub(crate) fn sizes(&self) -> &Arc<LearnedSizes> {
+        &self.sizes
     }
 
     pub(crate) fn journal(&self) -> &Arc<Journal> {

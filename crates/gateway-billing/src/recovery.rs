@@ -3,10 +3,7 @@
 //! A hold with a checkpoint is settled at it, never above what was held; a hold without one is released: the run ended
 //! within one group commit of its first byte, or before it. After this no hold of an earlier run is open.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::{Arc, atomic::AtomicBool};
 
 use gateway_core::{KeyId, RequestId};
 use rusqlite::Connection;
@@ -80,7 +77,7 @@ fn resolve(held: &Arc<Held>, progress: Option<&[u8]>, journal: &Journal, now_us:
     };
     match draft {
         Some(mut draft) => {
-            draft.source = crate::journal::UsageSource::Recovered;
+            draft.source = crate::usage::UsageSource::Recovered;
             recovered.settled += 1;
             let charge = draft.charge;
             held.wallet.settle(held.amount, charge, Overrun::WriteOff, |taken| {
@@ -97,7 +94,8 @@ fn resolve(held: &Arc<Held>, progress: Option<&[u8]>, journal: &Journal, now_us:
 /// Reads the holds that are open at start. All of them belong to earlier runs.
 pub(crate) fn open_holds(connection: &Connection, book: &Book) -> Result<Vec<(Arc<Held>, Option<Vec<u8>>)>, LedgerError> {
     let wallets: std::collections::HashMap<_, _> = book.all().into_iter().map(|wallet| (wallet.id(), wallet)).collect();
-    let mut statement = connection.prepare("SELECT id, wallet, api_key, amount, progress FROM hold INDEXED BY hold_open WHERE state = 0")?;
+    let mut statement =
+        connection.prepare("SELECT id, wallet, api_key, amount, progress FROM hold INDEXED BY hold_open WHERE state = 0")?;
     let rows = statement.query_map([], |row| {
         Ok(OpenHold {
             id: RequestId::from_bytes(row.get(0)?),
@@ -111,7 +109,9 @@ pub(crate) fn open_holds(connection: &Connection, book: &Book) -> Result<Vec<(Ar
     for row in rows {
         let row = row?;
         let Some(wallet) = wallets.get(&row.wallet) else {
-            return Err(LedgerError::Refused { problem: format!("hold {} names wallet {}, which does not exist", row.id, row.wallet).into() });
+            return Err(LedgerError::Refused {
+                problem: format!("hold {} names wallet {}, which does not exist", row.id, row.wallet).into(),
+            });
         };
         let held = Held {
             id: row.id,
@@ -128,7 +128,6 @@ pub(crate) fn open_holds(connection: &Connection, book: &Book) -> Result<Vec<(Ar
             progress_queued: AtomicBool::new(false),
         };
         held.committed.resolve(Ok(()));
-        debug_assert!(!held.progress_queued.load(Ordering::Relaxed));
         open.push((Arc::new(held), row.progress));
     }
     Ok(open)

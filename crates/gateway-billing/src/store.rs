@@ -63,7 +63,10 @@ impl StoreOptions {
         let path = match url.split_once("://") {
             Some(("sqlite", path)) => path,
             Some((scheme, _)) => {
-                return Err(LedgerError::invalid("storage.url", format!("has the scheme `{scheme}`; this build keeps its ledger in SQLite: `sqlite://bellwether.db`")));
+                return Err(LedgerError::invalid(
+                    "storage.url",
+                    format!("has the scheme `{scheme}`; this build keeps its ledger in SQLite: `sqlite://bellwether.db`"),
+                ));
             }
             None => url.strip_prefix("sqlite:").unwrap_or(url),
         };
@@ -144,12 +147,9 @@ fn lock(path: &Path) -> Result<File, LedgerError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
     let lock_path = PathBuf::from(name);
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&lock_path)
-        .map_err(|source| cannot_open(path, format!("its lock file {} cannot be written; check the folder and its permissions", lock_path.display()), source))?;
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path).map_err(|source| {
+        cannot_open(path, format!("its lock file {} cannot be written; check the folder and its permissions", lock_path.display()), source)
+    })?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(std::fs::TryLockError::WouldBlock) => {
@@ -165,7 +165,10 @@ fn open_writer(options: &StoreOptions) -> Result<Connection, LedgerError> {
     let connection = Connection::open_with_flags(path, flags)
         .map_err(|source| cannot_open(path, "it cannot be opened for writing; check the folder and its permissions", source))?;
     if connection.is_readonly(rusqlite::MAIN_DB).unwrap_or(false) {
-        return Err(open_error(path, "it is read-only; the gateway must be able to write its ledger (check permissions and mount options)"));
+        return Err(open_error(
+            path,
+            "it is read-only; the gateway must be able to write its ledger (check permissions and mount options)",
+        ));
     }
     connection.busy_timeout(BUSY_TIMEOUT).map_err(|source| cannot_open(path, "it cannot be set up", source))?;
     Ok(connection)

@@ -17,6 +17,7 @@ use crate::{
     book::{Taken, Wallet},
     error::LedgerError,
     money::Nano,
+    usage::UsageSource,
 };
 
 /// Resolves once, when the writer has committed or refused a row. One task may wait.
@@ -97,55 +98,6 @@ pub(crate) struct Served {
     pub(crate) provider: Arc<str>,
     pub(crate) upstream_model: Arc<str>,
     pub(crate) model: Arc<str>,
-}
-
-/// Where a usage figure came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UsageSource {
-    /// The provider's final report.
-    Reported,
-    /// The provider's early report of the input, and output we counted.
-    EarlyAndCounted,
-    /// Counted here, from bytes.
-    Counted,
-    /// From the last checkpoint before a crash.
-    Recovered,
-}
-
-impl UsageSource {
-    /// The word the API shows.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Reported => "reported",
-            Self::EarlyAndCounted => "early+counted",
-            Self::Counted => "counted",
-            Self::Recovered => "recovered",
-        }
-    }
-
-    /// As the database stores it.
-    #[must_use]
-    pub const fn code(self) -> i64 {
-        match self {
-            Self::Reported => 0,
-            Self::EarlyAndCounted => 1,
-            Self::Counted => 2,
-            Self::Recovered => 3,
-        }
-    }
-
-    /// Reads the database's number.
-    #[must_use]
-    pub const fn from_code(code: i64) -> Option<Self> {
-        match code {
-            0 => Some(Self::Reported),
-            1 => Some(Self::EarlyAndCounted),
-            2 => Some(Self::Counted),
-            3 => Some(Self::Recovered),
-            _ => None,
-        }
-    }
 }
 
 /// A usage with its price, ready to be posted. Its charge is fixed; where the money comes from is decided when it is queued.

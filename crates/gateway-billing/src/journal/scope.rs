@@ -68,14 +68,8 @@ pub(super) struct State {
 
 impl State {
     pub(super) fn load(connection: &Connection, boot: i64) -> Result<Self, LedgerError> {
-        let mut state = Self {
-            boot,
-            next_txn: 1,
-            last_hash: GENESIS,
-            accounts: HashMap::new(),
-            served: HashMap::new(),
-            lots: HashMap::new(),
-        };
+        let mut state =
+            Self { boot, next_txn: 1, last_hash: GENESIS, accounts: HashMap::new(), served: HashMap::new(), lots: HashMap::new() };
         state.forget(connection)?;
         Ok(state)
     }
@@ -177,11 +171,6 @@ impl Scope<'_> {
     /// Now, in microseconds since 1970.
     pub(crate) fn now_us(&self) -> i64 {
         self.now_us
-    }
-
-    /// This start of the gateway.
-    pub(crate) fn boot(&self) -> i64 {
-        self.state.boot
     }
 
     /// Posts a transaction and returns its id. The postings must balance in each currency.

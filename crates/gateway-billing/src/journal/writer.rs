@@ -191,9 +191,7 @@ impl<'c> Writer<'c> {
         }
         let now_us = self.clock.unix_us();
         let applied = apply(self.connection, &mut self.statements, &mut self.state, now_us, batch)?;
-        self.failpoints
-            .reached(Failpoint::BeforeCommit)
-            .map_err(|error| LedgerError::Down { problem: error.to_string().into() })?;
+        self.failpoints.reached(Failpoint::BeforeCommit).map_err(|error| LedgerError::Down { problem: error.to_string().into() })?;
         self.connection.prepare_cached("COMMIT")?.execute([])?;
         Ok(applied)
     }

@@ -113,7 +113,10 @@ impl Ledger {
             return Err(LedgerError::invalid("name", format!("must have 1 to {NAME_CHARS_MAX} printable characters")));
         }
         if name.parse::<OrgId>().is_ok() {
-            return Err(LedgerError::invalid("name", "looks like an account id; names and ids are both accepted elsewhere, so they must differ"));
+            return Err(LedgerError::invalid(
+                "name",
+                "looks like an account id; names and ids are both accepted elsewhere, so they must differ",
+            ));
         }
         let book = Arc::clone(&self.book);
         let grant = new.grant;
@@ -214,10 +217,9 @@ fn create(scope: &mut Scope<'_>, name: &str, grant: Grant, book: &Arc<crate::boo
     }
     let org = OrgId::from_bytes(new_id(now_us)?);
     scope.connection().execute("INSERT INTO org(id, name, created_at) VALUES (?1, ?2, ?3)", params![&org.as_bytes()[..], name, now_us])?;
-    for (currency, granted, source) in [
-        (Currency::USD, if grant == Grant::SignUp { SIGN_UP_GRANT } else { Nano::ZERO }, "signup"),
-        (Currency::XTS, TEST_GRANT, "test"),
-    ] {
+    for (currency, granted, source) in
+        [(Currency::USD, if grant == Grant::SignUp { SIGN_UP_GRANT } else { Nano::ZERO }, "signup"), (Currency::XTS, TEST_GRANT, "test")]
+    {
         scope.connection().execute("INSERT INTO wallet(org, currency) VALUES (?1, ?2)", params![&org.as_bytes()[..], currency.as_str()])?;
         let id = scope.connection().last_insert_rowid();
         if !granted.is_zero() {
@@ -271,10 +273,7 @@ pub(super) fn credit(
         .prepare_cached("INSERT INTO lot(id, wallet, class, source, granted, remaining, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6)")?
         .execute(params![&lot[..], parcel.wallet, class, parcel.source, amount, now_us])?;
     scope.lots_changed(parcel.wallet);
-    scope
-        .connection()
-        .prepare_cached("UPDATE wallet SET posted = posted + ?2 WHERE id = ?1")?
-        .execute([parcel.wallet, amount])?;
+    scope.connection().prepare_cached("UPDATE wallet SET posted = posted + ?2 WHERE id = ?1")?.execute([parcel.wallet, amount])?;
     let postings = vec![
         (AccountKey::new(debit, OPERATOR, parcel.currency), amount),
         (AccountKey::new(credit, parcel.org.as_bytes(), parcel.currency), -amount),

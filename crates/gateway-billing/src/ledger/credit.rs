@@ -69,7 +69,10 @@ impl Ledger {
     pub async fn credit(&self, new: Credit) -> Result<Credited, LedgerError> {
         let reason = new.reason.trim();
         if reason.is_empty() || reason.chars().count() > REASON_CHARS_MAX {
-            return Err(LedgerError::invalid("reason", format!("must have 1 to {REASON_CHARS_MAX} characters: it stays in the books for ever")));
+            return Err(LedgerError::invalid(
+                "reason",
+                format!("must have 1 to {REASON_CHARS_MAX} characters: it stays in the books for ever"),
+            ));
         }
         if new.amount <= Nano::ZERO || new.amount > CREDIT_MAX {
             return Err(LedgerError::invalid("amount_usd", format!("must be above 0 and at most {CREDIT_MAX}")));
@@ -108,8 +111,7 @@ fn give(scope: &mut Scope<'_>, new: &Credit, wallet: &std::sync::Arc<Wallet>) ->
         let answer = serde_json::from_str(&answer).map_err(|_| LedgerError::Refused { problem: "a stored answer is damaged".into() })?;
         return Ok(Credited(answer));
     }
-    let parcel =
-        Parcel { wallet: wallet.id(), org, currency: wallet.currency(), amount: new.amount, class: Class::Paid, source: "manual" };
+    let parcel = Parcel { wallet: wallet.id(), org, currency: wallet.currency(), amount: new.amount, class: Class::Paid, source: "manual" };
     let id = credit(scope, &parcel, code::BANK, "credit", &key, Some(new.reason.trim()), Some(&new.actor))?;
     let answer = answer(scope, new, &parcel, id)?;
     scope.connection().execute(

@@ -175,12 +175,10 @@ impl Ledger {
                 Ok(())
             })
             .await?;
-        let row = sqlx::query(
-            "SELECT id, org, mode, name, prefix, models, expires_at, created_at, revoked_at FROM api_key WHERE id = ?1",
-        )
-        .bind(id.as_bytes().to_vec())
-        .fetch_one(self.reader())
-        .await?;
+        let row = sqlx::query("SELECT id, org, mode, name, prefix, models, expires_at, created_at, revoked_at FROM api_key WHERE id = ?1")
+            .bind(id.as_bytes().to_vec())
+            .fetch_one(self.reader())
+            .await?;
         view(&row)
     }
 }

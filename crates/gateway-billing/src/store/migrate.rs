@@ -27,12 +27,13 @@ pub(super) async fn run(path: &Path) -> Result<(), LedgerError> {
     // The connection is only a helper; an error in closing it changes nothing that was migrated.
     let _ = connection.close().await;
     migrated.map_err(|error| match error {
-        MigrateError::VersionMissing(version) => failed(
-            format!("its schema has version {version}, which is newer than this build; use the newer build"),
-            None,
-        ),
+        MigrateError::VersionMissing(version) => {
+            failed(format!("its schema has version {version}, which is newer than this build; use the newer build"), None)
+        }
         MigrateError::VersionMismatch(version) => failed(
-            format!("its schema version {version} is not the one this build shipped; it was made by an unreleased build and cannot be kept"),
+            format!(
+                "its schema version {version} is not the one this build shipped; it was made by an unreleased build and cannot be kept"
+            ),
             None,
         ),
         error => failed("its schema cannot be brought up to date; check permissions and free space".to_owned(), Some(error)),

@@ -19,9 +19,8 @@ pub(super) fn prices_are_as_published(connection: &Connection) -> Result<Check, 
         }
         rows += 1;
     }
-    let mut statement = connection.prepare(
-        "SELECT DISTINCT price_version FROM settlement WHERE price_version NOT IN (SELECT id FROM price_version) ORDER BY 1",
-    )?;
+    let mut statement = connection
+        .prepare("SELECT DISTINCT price_version FROM settlement WHERE price_version NOT IN (SELECT id FROM price_version) ORDER BY 1")?;
     for version in statement.query_map([], |row| row.get::<_, i64>(0))? {
         violations.push(format!("settlements name price version {}, which does not exist", version?));
     }

@@ -1,0 +1,403 @@
+//! A hold from its reservation to its end, and the log of the attempts it pays for.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use gateway_core::{Attempt, AttemptEnd, AttemptLog, Clock, Deployment, InputSize, PartialUsage, Reached, RequestId, Usage};
+use parking_lot::Mutex;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::{
+    AdmitRequest, DEFAULT_PLAN, LearnedSizes, PricedCandidate,
+    sizing::{Size, hard_bound, input_estimate},
+};
+use crate::{
+    book::{Overrun, Taken, Wallet},
+    error::LedgerError,
+    journal::{
+        Command, Journal,
+        row::{AttemptRow, Draft, End, Held, Served, Ticket, encode_pins},
+    },
+    ledger::Ledger,
+    money::{Nano, Ppm},
+    price::charge_total,
+    usage::{BytesPerToken, Normalised, UsageFlags, UsageSource, counted, leaves_of},
+};
+
+/// What was used, and how it is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FinalUsage {
+    /// The provider's own last word.
+    Reported(Usage),
+    /// The answer ended without it: what was reported early, and the bytes of content the caller got.
+    Counted(PartialUsage),
+}
+
+/// Why a hold is freed without a charge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReleaseReason {
+    /// Every attempt failed, or the call ended before one was made.
+    Failed,
+    /// The caller left before anything was delivered.
+    CallerLeft,
+}
+
+/// What a settlement came to. Known at once; its row follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Receipt {
+    /// What the wallet pays.
+    pub paid: Nano,
+    /// Where it was taken from.
+    pub taken: Taken,
+    /// What is free afterwards.
+    pub remaining: Nano,
+}
+
+struct Trying {
+    n: u32,
+    deployment: Arc<Deployment>,
+    started_at: i64,
+    ended: Option<(AttemptEnd, i64, PartialUsage)>,
+}
+
+/// What the admission, the attempt log and the stream's watcher share.
+pub(super) struct Open {
+    held: Arc<Held>,
+    journal: Arc<Journal>,
+    clock: Arc<dyn Clock>,
+    sizes: Arc<LearnedSizes>,
+    candidates: Arc<[PricedCandidate]>,
+    input: InputSize,
+    attempts: Mutex<Vec<Trying>>,
+}
+
+/// Money held for one request. It ends once: by [`Admission::settle`], by [`Admission::release`], or by being dropped,
+/// which settles what [`Admission::progress`] last saw and releases when it saw nothing.
+pub struct Admission {
+    open: Arc<Open>,
+    slot: Option<OwnedSemaphorePermit>,
+    output_limit: u32,
+    last_seen: Mutex<Option<(Arc<Deployment>, PartialUsage)>>,
+}
+
+impl Admission {
+    /// Takes the money, or says what is available.
+    pub(super) fn reserve(
+        ledger: &Ledger,
+        request: &AdmitRequest,
+        wallet: &Arc<Wallet>,
+        size: Size,
+        slot: OwnedSemaphorePermit,
+    ) -> Result<Self, Nano> {
+        let held = Arc::new(Held {
+            id: request.id,
+            wallet: Arc::clone(wallet),
+            key: request.key,
+            amount: size.amount,
+            pins: encode_pins(request.candidates.iter().map(|candidate| (candidate.price.id.0, DEFAULT_PLAN))),
+            requested_model: request.requested_model.clone(),
+            stream: request.stream,
+            created_at: request.received_at,
+            committed: Ticket::default(),
+            ended: Ticket::default(),
+            progress_queued: AtomicBool::new(false),
+        });
+        let journal = ledger.journal();
+        wallet.hold(size.amount, || {
+            if !journal.push(Command::Hold(Arc::clone(&held))) {
+                held.committed.resolve(Err(LedgerError::Stopped));
+            }
+        })?;
+        let open = Arc::new(Open {
+            held,
+            journal: Arc::clone(journal),
+            clock: Arc::clone(ledger.clock()),
+            sizes: Arc::clone(ledger.sizes()),
+            candidates: Arc::clone(&request.candidates),
+            input: request.input,
+            attempts: Mutex::new(Vec::with_capacity(1)),
+        });
+        Ok(Self { open, slot: Some(slot), output_limit: size.output_limit, last_seen: Mutex::new(None) })
+    }
+
+    /// The hold's id, which is the request's.
+    #[must_use]
+    pub fn id(&self) -> RequestId {
+        self.open.held.id
+    }
+
+    /// What is held.
+    #[must_use]
+    pub fn amount(&self) -> Nano {
+        self.open.held.amount
+    }
+
+    /// Most output tokens per choice that the hold pays for.
+    #[must_use]
+    pub fn output_limit(&self) -> u32 {
+        self.output_limit
+    }
+
+    /// What the wallet has free now.
+    #[must_use]
+    pub fn remaining(&self) -> Nano {
+        self.open.held.wallet.reading().available()
+    }
+
+    /// Where attempts are recorded. It may outlive the admission.
+    #[must_use]
+    pub fn log(&self) -> Arc<dyn AttemptLog> {
+        Arc::clone(&self.open) as Arc<dyn AttemptLog>
+    }
+
+    /// Resolves when the hold is written. Await it before the caller's first byte.
+    ///
+    /// # Errors
+    /// It could not be written; nothing may be delivered.
+    pub async fn durable(&self) -> Result<(), LedgerError> {
+        self.open.held.committed.wait().await
+    }
+
+    /// Notes what a caller has been given so far and has it written as a checkpoint, unless one is on its way already.
+    /// Memory only. `true`: a checkpoint was queued.
+    pub fn progress(&self, deployment: &Arc<Deployment>, seen: PartialUsage) -> bool {
+        let queued = if self.open.held.progress_queued.swap(true, Ordering::AcqRel) {
+            false
+        } else {
+            let draft = self.open.draft(deployment, &FinalUsage::Counted(seen.clone()));
+            let pushed = draft.is_some_and(|draft| self.open.journal.push(Command::Progress(Arc::clone(&self.open.held), Box::new(draft))));
+            if !pushed {
+                self.open.held.progress_queued.store(false, Ordering::Release);
+            }
+            pushed
+        };
+        *self.last_seen.lock() = Some((Arc::clone(deployment), seen));
+        queued
+    }
+
+    /// Charges what was used. The charge is known at once and written in the background; this cannot wait or fail.
+    pub fn settle(mut self, deployment: &Arc<Deployment>, usage: &FinalUsage) -> Receipt {
+        self.settle_in_place(deployment, usage)
+    }
+
+    /// Frees all of it. Attempts that a provider may bill are booked as the operator's cost.
+    pub fn release(mut self, reason: ReleaseReason) {
+        tracing::debug!(id = %self.id(), ?reason, "released");
+        self.release_in_place();
+    }
+
+    /// As [`Admission::durable`], for after the admission has ended.
+    pub(super) fn committed(&self) -> Committed {
+        Committed(Arc::clone(&self.open.held))
+    }
+
+    /// Tells when the end of the hold is written.
+    pub(super) fn ended(&self) -> Ended {
+        Ended(Arc::clone(&self.open.held))
+    }
+
+    fn settle_in_place(&mut self, deployment: &Arc<Deployment>, usage: &FinalUsage) -> Receipt {
+        let nothing =
+            |open: &Open| Receipt { paid: Nano::ZERO, taken: Taken::default(), remaining: open.held.wallet.reading().available() };
+        let Some(slot) = self.slot.take() else { return nothing(&self.open) };
+        let Some(draft) = self.open.draft(deployment, usage) else {
+            tracing::error!(id = %self.open.held.id, deployment = %deployment.id, "an answer came from where nothing was priced, or its charge does not fit the ledger; it is not charged");
+            self.open.end_released(slot);
+            return nothing(&self.open);
+        };
+        if let FinalUsage::Reported(usage) = usage {
+            self.open.sizes.note(&deployment.upstream_model, &self.open.input, usage.input_tokens());
+        }
+        let held = &self.open.held;
+        let taken = self.open.end_settled(draft, slot);
+        Receipt { paid: taken.paid(), taken, remaining: held.wallet.reading().available() }
+    }
+
+    fn release_in_place(&mut self) {
+        if let Some(slot) = self.slot.take() {
+            self.open.end_released(slot);
+        }
+    }
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        if self.slot.is_none() {
+            return;
+        }
+        match self.last_seen.get_mut().take() {
+            Some((deployment, seen)) => {
+                self.settle_in_place(&deployment, &FinalUsage::Counted(seen));
+            }
+            None => self.release_in_place(),
+        }
+    }
+}
+
+impl std::fmt::Debug for Admission {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Admission").field("id", &self.id()).field("amount", &self.amount()).finish_non_exhaustive()
+    }
+}
+
+/// The hold itself being written.
+pub(super) struct Committed(Arc<Held>);
+
+impl Committed {
+    pub(super) async fn wait(&self) -> Result<(), LedgerError> {
+        self.0.committed.wait().await
+    }
+}
+
+/// The end of a hold being written.
+pub(super) struct Ended(Arc<Held>);
+
+impl Ended {
+    pub(super) fn poll(&self, cx: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), LedgerError>> {
+        self.0.ended.poll(cx)
+    }
+
+    pub(super) async fn wait(&self) -> Result<(), LedgerError> {
+        self.0.ended.wait().await
+    }
+}
+
+impl Open {
+    /// The price of a usage; `None` when the deployment is not among the pinned candidates, or the amount does not fit.
+    fn draft(&self, deployment: &Arc<Deployment>, usage: &FinalUsage) -> Option<Draft> {
+        let candidate = self.candidate(deployment)?;
+        let (normalised, source, mut flags) = self.normalise(usage);
+        if normalised.inconsistent {
+            flags = flags.and(UsageFlags::INCONSISTENT);
+        }
+        let cost = charge_total(&candidate.price, Ppm::ONE, &normalised.leaves, self.held.created_at).ok()?.0;
+        let mut leaves = normalised.leaves;
+        if let (FinalUsage::Reported(usage), Some(bound)) = (usage, hard_bound(&self.input))
+            && leaves.input_tokens() > bound
+        {
+            // No honest count is above it; the caller pays for the bound, the operator bears what the provider bills.
+            flags = flags.and(UsageFlags::OVER_BOUND);
+            tracing::warn!(id = %self.held.id, deployment = %deployment.id, reported = leaves.input_tokens(), bound, "the provider reports more input than was sent");
+            leaves = leaves_of(&Usage { reported_input: Some(bound), ..usage.clone() }).leaves;
+        }
+        let (charge, oddities) = charge_total(&candidate.price, Ppm::ONE, &leaves, self.held.created_at).ok()?;
+        let attempt = self.attempts.lock().iter().rev().find(|trying| trying.deployment.id == deployment.id).map_or(1, |trying| trying.n);
+        Some(Draft {
+            attempt,
+            served: Served {
+                provider: deployment.provider.as_str().into(),
+                upstream_model: Arc::clone(&deployment.upstream_model),
+                model: Arc::clone(&deployment.model),
+            },
+            price_version: candidate.price.id.0,
+            plan_version: DEFAULT_PLAN,
+            cost_version: None,
+            tokens_in: leaves.input_tokens(),
+            tokens_out: leaves.output_tokens(),
+            leaves: leaves.to_stored().into_bytes().into(),
+            source,
+            flags: flags.and(UsageFlags::of_charge(oddities)).bits(),
+            charge,
+            cost,
+            cost_reported: None,
+        })
+    }
+
+    fn normalise(&self, usage: &FinalUsage) -> (Normalised, UsageSource, UsageFlags) {
+        match usage {
+            FinalUsage::Reported(usage) => (leaves_of(usage), UsageSource::Reported, UsageFlags::NONE),
+            FinalUsage::Counted(seen) => {
+                let (normalised, source) = counted(&seen.usage, input_estimate(&self.input), seen.content_bytes, BytesPerToken::USUAL);
+                (normalised, source, UsageFlags::NO_FINAL_USAGE)
+            }
+        }
+    }
+
+    fn candidate(&self, deployment: &Deployment) -> Option<&PricedCandidate> {
+        self.candidates.iter().find(|candidate| candidate.deployment.id == deployment.id)
+    }
+
+    fn end_settled(&self, draft: Draft, slot: OwnedSemaphorePermit) -> Taken {
+        let ended_at = self.clock.unix_us();
+        let attempts = self.attempt_rows(ended_at);
+        let charge = draft.charge;
+        self.held.wallet.settle(self.held.amount, charge, Overrun::FromBalance, |taken| {
+            self.push_end(End::Settled { draft: Box::new(draft), taken, estimated: false }, attempts, ended_at, slot);
+        })
+    }
+
+    fn end_released(&self, slot: OwnedSemaphorePermit) {
+        let ended_at = self.clock.unix_us();
+        let attempts = self.attempt_rows(ended_at);
+        self.held.wallet.release(self.held.amount, || self.push_end(End::Released, attempts, ended_at, slot));
+    }
+
+    fn push_end(&self, end: End, attempts: Vec<AttemptRow>, ended_at: i64, slot: OwnedSemaphorePermit) {
+        let command = Command::End { held: Arc::clone(&self.held), end, attempts, ended_at, _slot: Some(slot) };
+        if !self.journal.push(command) {
+            // The open hold stays in the database, and the next start settles it at its last checkpoint.
+            self.held.ended.resolve(Err(LedgerError::Stopped));
+        }
+    }
+
+    /// Rows only where there is something to tell beyond the settlement itself.
+    fn attempt_rows(&self, now_us: i64) -> Vec<AttemptRow> {
+        let attempts = self.attempts.lock();
+        let plain = match attempts.as_slice() {
+            [] => true,
+            [only] => matches!(only.ended, None | Some((AttemptEnd::Served, ..))),
+            _ => false,
+        };
+        if plain {
+            return Vec::new();
+        }
+        attempts.iter().map(|trying| self.attempt_row(trying, now_us)).collect()
+    }
+
+    fn attempt_row(&self, trying: &Trying, now_us: i64) -> AttemptRow {
+        let (outcome, status, ended_at, cost) = match &trying.ended {
+            None => ("abandoned", None, now_us, Nano::ZERO),
+            Some((AttemptEnd::Served, at, _)) => ("served", None, *at, Nano::ZERO),
+            Some((AttemptEnd::Failed { kind, status, reached }, at, seen)) => {
+                let cost = match reached {
+                    Reached::Nothing => Nano::ZERO,
+                    Reached::Work => self.cost(&trying.deployment, seen),
+                };
+                (kind.as_str(), *status, *at, cost)
+            }
+            Some((AttemptEnd::Abandoned, at, seen)) => ("abandoned", None, *at, self.cost(&trying.deployment, seen)),
+        };
+        AttemptRow {
+            n: trying.n,
+            provider: trying.deployment.provider.as_str().into(),
+            upstream_model: Arc::clone(&trying.deployment.upstream_model),
+            started_at: trying.started_at,
+            ended_at: Some(ended_at),
+            outcome: Some(outcome),
+            status,
+            cost,
+        }
+    }
+
+    /// What a provider may bill for an attempt that nobody pays us for: as reported, else estimated.
+    fn cost(&self, deployment: &Arc<Deployment>, seen: &PartialUsage) -> Nano {
+        self.draft(deployment, &FinalUsage::Counted(seen.clone())).map_or(Nano::ZERO, |draft| draft.cost)
+    }
+}
+
+impl AttemptLog for Open {
+    fn started(&self, attempt: &Attempt) {
+        let started_at = self.clock.unix_us();
+        self.attempts.lock().push(Trying { n: attempt.ordinal, deployment: Arc::clone(&attempt.deployment), started_at, ended: None });
+    }
+
+    fn ended(&self, ordinal: u32, end: AttemptEnd, seen: &PartialUsage) {
+        let at = self.clock.unix_us();
+        let mut attempts = self.attempts.lock();
+        if let Some(trying) = attempts.iter_mut().rev().find(|trying| trying.n == ordinal) {
+            trying.ended.get_or_insert((end, at, seen.clone()));
+        }
+    }
+}

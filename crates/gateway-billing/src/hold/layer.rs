@@ -1,0 +1,179 @@
+//! The tower layer: holds before, settles after, and shows the caller what it cost.
+
+use std::{
+    future::Future,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures_util::future::{Either, select};
+use gateway_core::{Admitted, Clock, Fault, NoLog, Reply, ReplyBody, Routed};
+use http::{HeaderName, HeaderValue};
+use tower::{Layer, Service};
+
+use super::{
+    Billing,
+    admission::{Admission, FinalUsage, ReleaseReason},
+    delivery::Watch,
+    request_of,
+};
+use crate::{error::LedgerError, money::Nano};
+
+const COST: HeaderName = HeaderName::from_static("x-bellwether-cost-usd");
+const REMAINING: HeaderName = HeaderName::from_static("x-bellwether-credits-remaining");
+const OUTPUT_LIMIT: HeaderName = HeaderName::from_static("x-bellwether-output-limit");
+
+/// How the layer behaves.
+#[derive(Debug, Clone, Copy)]
+pub struct HoldOptions {
+    /// How long a request may wait for running ones to free what they did not use.
+    pub admission_wait: Duration,
+    /// Holds the end of every answer back until its settlement is written.
+    pub strict_settle: bool,
+}
+
+impl Default for HoldOptions {
+    fn default() -> Self {
+        Self { admission_wait: Duration::from_millis(300), strict_settle: false }
+    }
+}
+
+/// Makes [`Hold`] services.
+#[derive(Clone)]
+pub struct HoldLayer {
+    billing: Arc<dyn Billing>,
+    clock: Arc<dyn Clock>,
+    options: HoldOptions,
+}
+
+impl HoldLayer {
+    /// A layer that holds money with `billing`.
+    #[must_use]
+    pub fn new(billing: Arc<dyn Billing>, clock: Arc<dyn Clock>, options: HoldOptions) -> Self {
+        Self { billing, clock, options }
+    }
+}
+
+impl<S> Layer<S> for HoldLayer {
+    type Service = Hold<S>;
+
+    fn layer(&self, inner: S) -> Hold<S> {
+        Hold { inner, layer: self.clone() }
+    }
+}
+
+/// Holds money for each call before the inner service sees it.
+#[derive(Clone)]
+pub struct Hold<S> {
+    inner: S,
+    layer: HoldLayer,
+}
+
+impl<S> Service<Routed> for Hold<S>
+where
+    S: Service<Admitted, Response = Reply, Error = Fault> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    type Response = Reply;
+    type Error = Fault;
+    type Future = Pin<Box<dyn Future<Output = Result<Reply, Fault>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, routed: Routed) -> Self::Future {
+        // The instance that was polled ready is the one that must be called.
+        let fresh = self.inner.clone();
+        let inner = std::mem::replace(&mut self.inner, fresh);
+        let layer = self.layer.clone();
+        Box::pin(async move { layer.run(inner, routed).await })
+    }
+}
+
+impl HoldLayer {
+    async fn run<S>(self, mut inner: S, routed: Routed) -> Result<Reply, Fault>
+    where
+        S: Service<Admitted, Response = Reply, Error = Fault>,
+    {
+        let Some((request, routed)) = request_of(&routed, self.billing.prices()).map_err(Fault::from)? else {
+            return inner.call(Admitted { routed, output_limit: None, log: Arc::new(NoLog) }).await;
+        };
+        let unlimited = request.output.limit.is_none();
+        let admission = self.billing.admit(request, self.options.admission_wait).await.map_err(Fault::from)?;
+        let admitted = Admitted { routed, output_limit: Some(admission.output_limit()), log: admission.log() };
+        let mut reply = match beside(inner.call(admitted), &admission).await {
+            Ok(reply) => reply,
+            Err(fault) => {
+                admission.release(ReleaseReason::Failed);
+                return Err(fault);
+            }
+        };
+        if unlimited {
+            put(&mut reply, OUTPUT_LIMIT, HeaderValue::from(admission.output_limit()));
+        }
+        self.bill(reply, admission).await
+    }
+
+    /// Settles a whole answer, or sets somebody to watch a streamed one.
+    async fn bill(&self, mut reply: Reply, admission: Admission) -> Result<Reply, Fault> {
+        let Some(deployment) = reply.head.deployment.clone() else {
+            admission.durable().await?;
+            admission.release(ReleaseReason::Failed);
+            return Ok(reply);
+        };
+        match &mut reply.body {
+            ReplyBody::Whole(_) => {
+                let usage = reply.meter.read(|reading| {
+                    if reading.usage_final && !reading.usage.is_empty() {
+                        FinalUsage::Reported(reading.usage.clone())
+                    } else {
+                        let mut seen = reading.partial();
+                        seen.content_bytes = reading.content_bytes;
+                        FinalUsage::Counted(seen)
+                    }
+                });
+                let (committed, ended) = (admission.committed(), admission.ended());
+                // Queued before the body is written, and often in one commit with the hold itself.
+                let receipt = admission.settle(&deployment, &usage);
+                committed.wait().await?;
+                if self.options.strict_settle {
+                    ended.wait().await?;
+                }
+                put(&mut reply, COST, amount(receipt.paid));
+                put(&mut reply, REMAINING, amount(receipt.remaining));
+            }
+            ReplyBody::Stream(body) => {
+                admission.durable().await?;
+                let remaining = admission.remaining();
+                body.watch(Box::new(Watch::new(admission, deployment, Arc::clone(&self.clock), self.options.strict_settle)));
+                put(&mut reply, REMAINING, amount(remaining));
+            }
+        }
+        Ok(reply)
+    }
+}
+
+/// Runs the call beside the hold's commit. If the commit fails the call is dropped, which stops the provider.
+async fn beside(call: impl Future<Output = Result<Reply, Fault>>, admission: &Admission) -> Result<Reply, Fault> {
+    match select(pin!(call), pin!(admission.durable())).await {
+        Either::Left((reply, _)) => reply,
+        Either::Right((Ok(()), call)) => call.await,
+        Either::Right((Err(error), _)) => Err(not_recorded(error)),
+    }
+}
+
+fn not_recorded(error: LedgerError) -> Fault {
+    Fault::from(error).with_retry_after(Some(Duration::from_secs(1)))
+}
+
+fn amount(amount: Nano) -> HeaderValue {
+    // Digits and a point are always a valid header value.
+    HeaderValue::try_from(amount.to_string()).unwrap_or_else(|_| HeaderValue::from_static("0"))
+}
+
+fn put(reply: &mut Reply, name: HeaderName, value: HeaderValue) {
+    reply.head.headers.insert(name, value);
+}

@@ -1,0 +1,223 @@
+//! How much to hold: the most that the dearest candidate can cost.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use gateway_core::InputSize;
+use parking_lot::RwLock;
+
+use super::{AdmitRequest, PricedCandidate, reach};
+use crate::{
+    money::{MoneyError, Nano, Ppm},
+    price::{UsageBound, WorstRates, worst_rates},
+    usage::BytesPerToken,
+};
+
+/// Where no maximum of a model is known.
+const OUTPUT_MAX_UNKNOWN: u32 = 32_768;
+/// The least output that is ever offered when the caller set no limit.
+const OUTPUT_MIN: u64 = 1_024;
+/// One request without a limit of its own holds at most this part of the free money for its output.
+const SHARE: i64 = 16;
+/// Template tokens per message or tool.
+const TOKENS_PER_ITEM: u64 = 16;
+/// The most that vendors count for one image; a page or a clip is counted by its bytes besides.
+const TOKENS_PER_MEDIA: u64 = 4_800;
+const BYTES_PER_MEDIA_TOKEN: u64 = 100;
+
+/// How much output the caller asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutputAsk {
+    /// The caller's own limit, in tokens per choice.
+    pub limit: Option<u32>,
+    /// How many choices; at least 1.
+    pub choices: u32,
+}
+
+/// What a request needs.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Size {
+    /// To be held.
+    pub(super) amount: Nano,
+    /// Most output tokens per choice that it pays for.
+    pub(super) output_limit: u32,
+}
+
+impl Size {
+    /// The size of a request for a wallet with `available` money.
+    pub(super) fn of(request: &AdmitRequest, available: Nano, sizes: &LearnedSizes) -> Result<Self, MoneyError> {
+        let choices = u64::from(request.output.choices);
+        let priced: Vec<_> = request.candidates.iter().map(|candidate| Bounded::of(request, candidate, sizes)).collect();
+        let limit = match request.output.limit {
+            Some(limit) => u64::from(limit),
+            None => {
+                let share = Nano::new(available.get() / SHARE);
+                let bought =
+                    priced.iter().map(|bounded| bounded.rates.output_tokens_for(share, &UsageBound::default(), Ppm::ONE) / choices);
+                let most = priced.iter().map(|bounded| u64::from(bounded.output_max)).max().unwrap_or(OUTPUT_MIN);
+                bought.min().unwrap_or(0).max(OUTPUT_MIN).min(most)
+            }
+        };
+        let mut amount = Nano::ZERO;
+        for bounded in &priced {
+            let output_tokens = limit.min(u64::from(bounded.output_max)).saturating_mul(choices);
+            amount = amount.max(bounded.rates.hold(&UsageBound { output_tokens, ..bounded.input }, Ppm::ONE)?);
+        }
+        Ok(Self { amount, output_limit: u32::try_from(limit).unwrap_or(u32::MAX) })
+    }
+
+    /// Most output tokens per choice that `available` pays for, whichever candidate serves.
+    pub(super) fn affordable(self, request: &AdmitRequest, available: Nano, sizes: &LearnedSizes) -> u64 {
+        let of = |candidate| {
+            let bounded = Bounded::of(request, candidate, sizes);
+            bounded.rates.output_tokens_for(available, &bounded.input, Ppm::ONE) / u64::from(request.output.choices)
+        };
+        request.candidates.iter().map(of).min().unwrap_or(0).min(u64::from(self.output_limit))
+    }
+}
+
+struct Bounded {
+    rates: WorstRates,
+    input: UsageBound,
+    output_max: u32,
+}
+
+impl Bounded {
+    fn of(request: &AdmitRequest, candidate: &PricedCandidate, sizes: &LearnedSizes) -> Self {
+        let input = input_bound(&request.input, sizes.of(&candidate.deployment.upstream_model));
+        let total = input.input_tokens.saturating_add(input.media_tokens);
+        let rates = worst_rates(&candidate.price, total, request.received_at, reach(request));
+        Self { rates, input, output_max: candidate.deployment.limits.output_tokens_max.unwrap_or(OUTPUT_MAX_UNKNOWN) }
+    }
+}
+
+fn input_bound(input: &InputSize, rate: BytesPerToken) -> UsageBound {
+    let items = u64::from(input.items) * TOKENS_PER_ITEM;
+    let media = u64::from(input.media) * TOKENS_PER_MEDIA;
+    UsageBound {
+        input_tokens: rate.bound(input.text_bytes).saturating_add(items),
+        media_tokens: media.saturating_add(input.media_bytes / BYTES_PER_MEDIA_TOKEN),
+        ..UsageBound::default()
+    }
+}
+
+/// The most input tokens a prompt can honestly come to: a byte-level vocabulary yields no more tokens than bytes. `None`
+/// with media, whose size no byte count bounds.
+pub(super) fn hard_bound(input: &InputSize) -> Option<u64> {
+    const ANY_TEMPLATE: u64 = 1_024;
+    (input.media == 0).then(|| input.text_bytes.saturating_add(u64::from(input.items) * 4 * TOKENS_PER_ITEM).saturating_add(ANY_TEMPLATE))
+}
+
+/// What to charge for input that nobody reported: the low side, in the caller's favour.
+pub(super) fn input_estimate(input: &InputSize) -> u64 {
+    BytesPerToken::USUAL.count(input.text_bytes)
+}
+
+/// Bytes of prompt per token, learned per upstream model from what providers report.
+#[derive(Debug, Default)]
+pub struct LearnedSizes {
+    models: RwLock<HashMap<Arc<str>, Arc<Learned>>>,
+}
+
+/// Mean and mean deviation in thousandths of a byte, and how many observations; packed so that an update is one swap.
+#[derive(Debug, Default)]
+struct Learned(AtomicU64);
+
+/// Observations before the cautious start is left.
+const ENOUGH: u64 = 64;
+/// The weight of one observation is a thirty-second.
+const WEIGHT: u64 = 32;
+/// How far below the mean the bound stays, in mean deviations.
+const DEVIATIONS: u64 = 4;
+/// Prompts shorter than this say more of the template than of the text.
+const BYTES_MIN: u64 = 512;
+
+impl LearnedSizes {
+    fn of(&self, model: &str) -> BytesPerToken {
+        self.models.read().get(model).map_or(BytesPerToken::CAUTIOUS, |learned| learned.bound())
+    }
+
+    /// Notes what a provider counted for a prompt.
+    pub(super) fn note(&self, model: &Arc<str>, input: &InputSize, tokens: u64) {
+        if input.media > 0 || input.text_bytes < BYTES_MIN || tokens == 0 {
+            return;
+        }
+        let milli = (input.text_bytes.saturating_mul(1_000) / tokens).min(16_000);
+        if let Some(learned) = self.models.read().get(model) {
+            learned.note(milli);
+            return;
+        }
+        self.models.write().entry(Arc::clone(model)).or_default().note(milli);
+    }
+}
+
+impl Learned {
+    fn note(&self, milli: u64) {
+        // A lost race loses one observation of many.
+        let (mean, deviation, count) = self.read();
+        let (mean, deviation) = if count == 0 {
+            (milli, milli / 4)
+        } else {
+            let off = milli.abs_diff(mean);
+            ((mean * (WEIGHT - 1) + milli) / WEIGHT, (deviation * (WEIGHT - 1) + off) / WEIGHT)
+        };
+        let count = (count + 1).min(ENOUGH);
+        self.0.store(mean << 32 | deviation << 8 | count, Ordering::Relaxed);
+    }
+
+    fn bound(&self) -> BytesPerToken {
+        let (mean, deviation, count) = self.read();
+        if count < ENOUGH {
+            return BytesPerToken::CAUTIOUS;
+        }
+        let low = mean.saturating_sub(DEVIATIONS * deviation).min(4_000);
+        BytesPerToken::from_milli(u32::try_from(low).unwrap_or(1_000))
+    }
+
+    fn read(&self) -> (u64, u64, u64) {
+        let packed = self.0.load(Ordering::Relaxed);
+        (packed >> 32, packed >> 8 & 0xff_ffff, packed & 0xff)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bound_is_cautious_until_enough_was_seen_and_stays_below_the_mean() {
+        let sizes = LearnedSizes::default();
+        let model: Arc<str> = "m".into();
+        let input = InputSize { text_bytes: 4_200, ..InputSize::default() };
+        for _ in 0..63 {
+            sizes.note(&model, &input, 1_000);
+            assert_eq!(sizes.of("m"), BytesPerToken::CAUTIOUS);
+        }
+        for _ in 0..200 {
+            sizes.note(&model, &input, 1_000);
+        }
+        assert!((3_900..=4_000).contains(&sizes.of("m").milli()), "{:?}", sizes.of("m"));
+        // A stretch of dense prompts widens the margin at once.
+        for _ in 0..8 {
+            sizes.note(&model, &input, 4_200);
+        }
+        assert!(sizes.of("m").milli() < 2_000, "{:?}", sizes.of("m"));
+    }
+
+    #[test]
+    fn short_prompts_and_media_teach_nothing() {
+        let sizes = LearnedSizes::default();
+        let model: Arc<str> = "m".into();
+        for _ in 0..100 {
+            sizes.note(&model, &InputSize { text_bytes: 10, ..InputSize::default() }, 100);
+            sizes.note(&model, &InputSize { text_bytes: 9_000, media: 1, ..InputSize::default() }, 100);
+            sizes.note(&model, &InputSize { text_bytes: 9_000, ..InputSize::default() }, 0);
+        }
+        assert_eq!(sizes.of("m"), BytesPerToken::CAUTIOUS);
+    }
+}
