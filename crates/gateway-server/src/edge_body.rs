@@ -139,3 +139,57 @@ impl fmt::Display for Severed {
 }
 
 impl std::error::Error for Severed {}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::VecDeque,
+        future::poll_fn,
+        pin::Pin,
+        task::{Context, Poll},
+        time::Duration,
+    };
+
+    use bytes::Bytes;
+    use gateway_core::{
+        Clock, Fault, Meter, ReplyBody, Signal,
+        stream::{Pump, Pumped, StreamBody, StreamLimits},
+        testing::TestClock,
+    };
+    use http_body::Body;
+
+    use super::EdgeBody;
+
+    /// Says one thing, then panics.
+    struct Faulty(bool);
+
+    impl Pump for Faulty {
+        fn poll_pump(&mut self, _cx: &mut Context<'_>, out: &mut VecDeque<Bytes>, emit: &mut dyn FnMut(Signal)) -> Poll<Pumped> {
+            assert!(!self.0, "on purpose");
+            self.0 = true;
+            out.push_back(Bytes::from_static(b"hello"));
+            emit(Signal::Commit);
+            Poll::Ready(Pumped::More)
+        }
+
+        fn interrupt(&mut self, _fault: &Fault, _out: &mut VecDeque<Bytes>) {}
+
+        fn keep_alive(&self) -> Bytes {
+            Bytes::new()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_in_mid_stream_is_no_clean_end() {
+        let now = TestClock::new().monotonic();
+        let second = Duration::from_secs(1);
+        let limits = StreamLimits { first_chunk: now + second, between_chunks: second, deadline: now + second, keep_alive: second };
+        let stream = StreamBody::new(Box::new(Faulty(false)), Meter::new(), limits);
+        let mut body = EdgeBody::new(ReplyBody::Stream(Box::new(stream)));
+        let first = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await;
+        assert!(first.is_some_and(|frame| frame.is_ok()));
+        let second = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await;
+        assert!(second.is_some_and(|frame| frame.is_err()));
+        assert!(poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await.is_none());
+    }
+}

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use crate::metrics::DeploymentLabels;
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-bellwether-request-id");
-const REQUESTED_MODEL: HeaderName = HeaderName::from_static("x-bellwether-requested-model");
+pub(crate) const REQUESTED_MODEL: HeaderName = HeaderName::from_static("x-bellwether-requested-model");
 const MODEL: HeaderName = HeaderName::from_static("x-bellwether-model");
 const PROVIDER: HeaderName = HeaderName::from_static("x-bellwether-provider");
 const UPSTREAM_MODEL: HeaderName = HeaderName::from_static("x-bellwether-upstream-model");
@@ -122,9 +122,10 @@ fn plain(byte: u8) -> bool {
 mod tests {
     use std::time::Duration;
 
-    use gateway_core::{Fault, FaultKind, Origin};
+    use gateway_core::{Fault, FaultKind, LossReason, Losses, Origin};
+    use http::{HeaderMap, HeaderValue};
 
-    use super::{fault_headers, visible, whole_seconds};
+    use super::{Told, fault_headers, visible, whole_seconds};
 
     #[test]
     fn a_name_cannot_forge_a_header() {
@@ -141,6 +142,26 @@ mod tests {
         let headers = fault_headers(&fault, None);
         assert_eq!((&headers["retry-after"], &headers["retry-after-ms"]), (&"2".parse().unwrap(), &"1200".parse().unwrap()));
         assert!(!headers.contains_key("x-should-retry"), "our own limit is worth another try");
+    }
+
+    #[test]
+    fn what_is_about_the_connection_is_not_passed_on() {
+        let mut from_reply = HeaderMap::new();
+        for (name, value) in [("content-length", "5"), ("transfer-encoding", "chunked"), ("set-cookie", "a=b"), ("x-kept", "1")] {
+            from_reply.insert(name, HeaderValue::from_static(value));
+        }
+        let mut losses = Losses::new();
+        losses.push("messages[0].cache_control", LossReason::Unsupported);
+        let told = Told { requested: "m", served: None, attempts: 2, overhead_us: 7, losses: &losses };
+        let headers = super::headers(from_reply, false, &told);
+        let mut names: Vec<_> = headers.keys().map(http::HeaderName::as_str).collect();
+        names.sort_unstable();
+        let told = ["attempts", "losses", "overhead-us", "requested-model"].map(|name| format!("x-bellwether-{name}"));
+        let mut expected: Vec<&str> = vec!["content-type"];
+        expected.extend(told.iter().map(String::as_str));
+        expected.push("x-kept");
+        assert_eq!(names, expected);
+        assert_eq!(headers["x-bellwether-losses"], "messages[0].cache_control;unsupported");
     }
 
     #[test]

@@ -74,6 +74,9 @@ impl<S: Stage<Arrival, Answer = Response<EdgeBody>, Error = Refused>> Stage<Requ
             Ok(Err(Refused { fault, mut record })) => {
                 let mut response = rendered(&*errors, &fault, id, allow);
                 record.rendered_as(response.status());
+                if let Some(model) = record.requested() {
+                    response.headers_mut().insert(reply_head::REQUESTED_MODEL, reply_head::visible(model));
+                }
                 response.body_mut().watch(record);
                 response
             }

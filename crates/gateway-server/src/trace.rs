@@ -171,6 +171,11 @@ impl Record {
         self.status = Some(status);
     }
 
+    /// The model that was asked for, if the request came so far.
+    pub(crate) fn requested(&self) -> Option<&str> {
+        self.seen.model.as_deref()
+    }
+
     fn elapsed(&self) -> Duration {
         self.clock.monotonic().saturating_duration_since(self.arrived)
     }

@@ -4,6 +4,7 @@ mod auth;
 mod hangup;
 mod hostile;
 mod http2;
+mod log;
 mod server;
 mod shutdown;
 mod site;
