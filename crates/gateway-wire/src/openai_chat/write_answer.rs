@@ -1,0 +1,156 @@
+//! Writes a whole answer.
+
+use bytes::{Bytes, BytesMut};
+use gateway_core::{
+    LossReason, Losses, RenderCtx, RequestId,
+    ir::{ChatResponse, Choice, Citation, Part, PartBody, Seal},
+};
+
+use super::{
+    extras::{get, write_nested, write_outer},
+    finish, reasoning, usage,
+    write_messages::write_call,
+};
+use crate::{OPENAI_CHAT, json::Writer, seal};
+
+pub(super) fn encode(response: &ChatResponse, ctx: &RenderCtx, losses: &mut Losses) -> Bytes {
+    let mut out = BytesMut::with_capacity(1_024);
+    let mut w = Writer::new(&mut out);
+    w.begin_object();
+    w.key("id").str(&answer_id(response.id.as_deref(), ctx.request_id));
+    w.key("object").str("chat.completion");
+    w.key("created").u64(response.created.unwrap_or(ctx.created));
+    w.key("model").str(&ctx.model);
+    w.key("choices").begin_array();
+    for (n, choice) in response.choices.iter().enumerate() {
+        write_choice(&mut w, n, choice, losses);
+    }
+    w.end_array();
+    if let Some(usage) = &response.usage {
+        w.key("usage");
+        usage::write(&mut w, usage);
+        w.opt_str("service_tier", usage.service_tier.as_deref());
+    }
+    if !write_outer(&mut w, response.extras.as_ref(), &[]) {
+        record_foreign(response.extras.as_ref(), "", losses);
+    }
+    w.end_object();
+    out.freeze()
+}
+
+/// The provider's id, or one made of the request's.
+pub(super) fn answer_id(id: Option<&str>, request: RequestId) -> String {
+    id.map_or_else(|| format!("chatcmpl-{request}"), str::to_owned)
+}
+
+fn record_foreign(extras: Option<&gateway_core::ir::Extras>, path: &str, losses: &mut Losses) {
+    for (key, _) in extras.iter().flat_map(|extras| &extras.fields) {
+        losses.push(format!("{path}{key}"), LossReason::Foreign);
+    }
+}
+
+fn write_choice(w: &mut Writer<'_>, n: usize, choice: &Choice, losses: &mut Losses) {
+    w.begin_object();
+    w.key("index").u64(choice.index.into());
+    w.key("message").begin_object();
+    message(w, n, &choice.parts, losses);
+    write_nested(w, choice.extras.as_ref(), "message.");
+    w.end_object();
+    w.key("logprobs");
+    match &choice.logprobs {
+        Some(raw) => w.raw(raw.text()),
+        None => w.null(),
+    }
+    finish::write(w, &choice.finish);
+    if !write_outer(w, choice.extras.as_ref(), &["message."]) {
+        record_foreign(choice.extras.as_ref(), &format!("choices[{n}]."), losses);
+    }
+    w.end_object();
+}
+
+fn message(w: &mut Writer<'_>, n: usize, parts: &[Part], losses: &mut Losses) {
+    let (mut text, mut refusal, mut cited, mut calls) = (None::<String>, None::<String>, Vec::new(), Vec::new());
+    for (p, part) in parts.iter().enumerate() {
+        let path = || format!("choices[{n}].content[{p}]");
+        let mut sealed = part.seal.is_some();
+        match &part.body {
+            PartBody::Text { text: more, citations } => {
+                text.get_or_insert_default().push_str(more);
+                cited.extend(citations);
+            }
+            PartBody::Refusal(more) => refusal.get_or_insert_default().push_str(more),
+            PartBody::ToolCall(call) => {
+                sealed = false;
+                calls.push((part, call));
+            }
+            PartBody::Reasoning(_) => sealed = false,
+            PartBody::Media(_) | PartBody::ToolResult(_) => losses.push(path(), LossReason::Unsupported),
+            PartBody::Opaque { .. } => losses.push(path(), LossReason::Foreign),
+        }
+        if sealed {
+            losses.push(format!("{}.signature", path()), LossReason::Unsupported);
+        }
+        if part.extras.as_ref().is_some_and(|extras| extras.origin != OPENAI_CHAT) {
+            losses.push(format!("{}.extras", path()), LossReason::Foreign);
+        }
+    }
+    w.key("role").str("assistant");
+    w.key("content");
+    match &text {
+        Some(text) => w.str(text),
+        None => w.null(),
+    }
+    w.key("refusal");
+    match &refusal {
+        Some(text) => w.str(text),
+        None => w.null(),
+    }
+    reasoning::write(w, parts);
+    if !cited.is_empty() {
+        w.key("annotations").begin_array();
+        cited.into_iter().for_each(|citation| write_citation(w, citation));
+        w.end_array();
+    }
+    if calls.is_empty() {
+        return;
+    }
+    w.key("tool_calls").begin_array();
+    for (part, call) in calls {
+        w.begin_object();
+        w.key("id").str(&call.id);
+        write_call(w, call, part);
+        let _ = write_outer(w, part.extras.as_ref(), &["function.", "custom."]);
+        if get(part.extras.as_ref(), "extra_content").is_none() {
+            write_seal(w, part.seal.as_ref());
+        }
+        w.end_object();
+    }
+    w.end_array();
+}
+
+/// Writes a tool call's signature where a caller of this protocol carries it.
+pub(super) fn write_seal(w: &mut Writer<'_>, seal: Option<&Seal>) {
+    if let Some(seal) = seal {
+        w.key("extra_content").begin_object();
+        w.key("bellwether").begin_object();
+        w.key("seal").str(&seal::token(seal));
+        w.end_object();
+        w.end_object();
+    }
+}
+
+pub(super) fn write_citation(w: &mut Writer<'_>, citation: &Citation) {
+    if citation.origin == OPENAI_CHAT {
+        return w.raw(citation.raw.text());
+    }
+    w.begin_object();
+    w.key("type").str("url_citation");
+    w.key("url_citation").begin_object();
+    w.opt_u64("start_index", citation.start);
+    w.opt_u64("end_index", citation.end);
+    w.key("url").str(citation.url.as_deref().unwrap_or_default());
+    w.key("title").str(citation.title.as_deref().unwrap_or_default());
+    w.opt_str("content", citation.cited_text.as_deref());
+    w.end_object();
+    w.end_object();
+}
