@@ -137,10 +137,10 @@ fn from_body(body: &[u8]) -> Option<Error<'_>> {
 /// The class of an error: by its reason, then by Google's own word, then by the status code.
 fn classify(http: StatusCode, error: &Error<'_>) -> Fault {
     if error.has_reason(|reason| reason.starts_with("API_KEY_") || matches!(reason, "ACCESS_TOKEN_EXPIRED" | "CREDENTIALS_MISSING")) {
-        return credential(FaultKind::Authentication, "the provider refused the gateway's API key; the operator must replace it");
+        return credential("the provider refused the gateway's API key; the operator must replace it");
     }
     if error.has_reason(|reason| matches!(reason, "BILLING_DISABLED" | "SERVICE_DISABLED" | "CONSUMER_INVALID" | "CONSUMER_SUSPENDED")) {
-        return credential(FaultKind::PermissionDenied, "the provider does not serve the gateway's account; the operator must enable it");
+        return credential("the provider does not serve the gateway's account; the operator must enable it");
     }
     let message = error.message();
     if message.contains("token count") && message.contains("exceeds the maximum") {
@@ -149,15 +149,11 @@ fn classify(http: StatusCode, error: &Error<'_>) -> Fault {
     }
     match (error.status.as_ref().map(|text| &*text.0), http.as_u16()) {
         (Some("UNAUTHENTICATED"), _) | (None, 401) => {
-            credential(FaultKind::Authentication, "the provider refused the gateway's credential; the operator must replace it")
+            credential("the provider refused the gateway's credential; the operator must replace it")
         }
-        (Some("PERMISSION_DENIED"), _) | (None, 403) => {
-            credential(FaultKind::PermissionDenied, "the provider does not let the gateway's credential use this model")
-        }
+        (Some("PERMISSION_DENIED"), _) | (None, 403) => credential("the provider does not let the gateway's credential use this model"),
         // "Free tier is not available in your country", "billing is not enabled": the account's state, not the request's.
-        (Some("FAILED_PRECONDITION"), _) => {
-            credential(FaultKind::PermissionDenied, "the provider does not serve the gateway's account in its present state")
-        }
+        (Some("FAILED_PRECONDITION"), _) => credential("the provider does not serve the gateway's account in its present state"),
         (Some("NOT_FOUND"), _) | (None, 404) => {
             provider(FaultKind::NotFound, Retry::NextDeployment, told("the provider has no such model or resource", message))
                 .with_code("model_not_found")
@@ -203,9 +199,10 @@ fn provider(kind: FaultKind, retry: Retry, message: impl Into<Cow<'static, str>>
     Fault::new(kind, Origin::Provider, message).with_retry(retry)
 }
 
-/// The gateway's own credential is at fault: another one, or another provider, may serve.
-fn credential(kind: FaultKind, message: &'static str) -> Fault {
-    provider(kind, Retry::NextDeployment, message).blaming_credential()
+/// The gateway's own credential is at fault, so the caller must not be told 401: another one, or another provider, may
+/// serve.
+fn credential(message: &'static str) -> Fault {
+    provider(FaultKind::Unavailable, Retry::NextDeployment, message).with_code("provider_credential_refused").blaming_credential()
 }
 
 fn told(what: &'static str, message: &str) -> Cow<'static, str> {
@@ -215,3 +212,6 @@ fn told(what: &'static str, message: &str) -> Cow<'static, str> {
 fn shown(message: &str) -> &str {
     message.char_indices().nth(MESSAGE_CHARACTERS_MAX).map_or(message, |(end, _)| &message[..end])
 }
+
+#[cfg(test)]
+mod tests;

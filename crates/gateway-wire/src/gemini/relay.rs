@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use gateway_core::{
-    Call, Encoded, EventDecoder, Fault, FaultKind, Frame, LossReason, Losses, Memo, Relay, RelayCtx, Signal, Target, WireError,
+    Call, Encoded, EventDecoder, Fault, FaultKind, Frame, LossReason, Losses, Memo, Peek, Relay, RelayCtx, Signal, Target, WireError,
     ir::{Delta, Event, PartKind},
 };
 
@@ -26,13 +26,15 @@ const CONTROLS: [&str; 4] = ["models", "fallbacks", "disable_fallbacks", "strict
 /// Edits the caller's own body. Limits and sampling stand in `generationConfig`, below the top level: when one of them
 /// must change, this is `None`.
 pub(super) fn forward(call: &Call, target: &Target<'_>, losses: &mut Losses) -> Option<Encoded> {
-    let peek = call.peek();
+    edited(call.body(), call.peek(), target, losses).map(Encoded::body)
+}
+
+fn edited(body: &Bytes, peek: &Peek, target: &Target<'_>, losses: &mut Losses) -> Option<Bytes> {
     let quirks = &target.deployment.quirks;
     let same_limit = target.limit_to_write(peek.output_limit, false) == peek.output_limit;
     if !same_limit || quirks.no_sampling || peek.foreign_seal {
         return None;
     }
-    let body = call.body();
     let mut splice = Splice::new(body, &peek.spans);
     let mut removed: Vec<_> = CONTROLS.into_iter().filter(|key| splice.has(key)).map(Into::into).collect();
     if splice.has("model") {
@@ -47,12 +49,12 @@ pub(super) fn forward(call: &Call, target: &Target<'_>, losses: &mut Losses) -> 
         }
     }
     if removed.is_empty() {
-        return Some(Encoded::body(body.clone()));
+        return Some(body.clone());
     }
     for key in removed {
         splice.remove(key);
     }
-    Some(Encoded::body(splice.apply()))
+    Some(splice.apply())
 }
 
 /// Passes a whole answer on.
@@ -154,7 +156,13 @@ impl Reader {
                     None => out.push_back(cut.raw),
                 }
             }
-            Payload::Joined(data) => out.push_back(rewritten(data, model)),
+            Payload::Joined(data) => {
+                if cut.raw.first() == Some(&b'\n') {
+                    // The second half of the line end that closed the frame before.
+                    out.push_back(cut.raw.slice(..1));
+                }
+                out.push_back(rewritten(data, model));
+            }
         }
         Ok(())
     }
@@ -261,3 +269,6 @@ fn status(kind: FaultKind) -> &'static str {
         FaultKind::BadUpstream | FaultKind::UpstreamError | FaultKind::Internal => "INTERNAL",
     }
 }
+
+#[cfg(test)]
+mod tests;

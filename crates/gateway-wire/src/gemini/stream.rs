@@ -87,20 +87,21 @@ impl Decoder {
                 created: None,
             });
         }
+        // Before the parts: protocols that state the input at the start of a stream learn it in time.
+        if let Some(wire) = &answer.usage_metadata {
+            self.usage.restate(&usage::decode(wire));
+            if !self.usage.is_empty() {
+                emit(Event::Usage { usage: self.usage.clone(), is_final: false });
+            }
+        }
         for (n, wire) in answer.candidates.iter().flatten().enumerate() {
             let index = wire.index.or_else(|| u32::try_from(n).ok()).unwrap_or(0);
             let id = answer.response_id.as_ref().map_or("", |text| &text.0);
             self.candidate(index, id).read(wire, emit)?;
         }
-        if let Some(wire) = &answer.usage_metadata {
-            self.usage.restate(&usage::decode(wire));
-        }
         let searches = self.candidates.iter().map(|candidate| candidate.searches).fold(0, u64::saturating_add);
         if searches > 0 {
             self.usage.web_searches = Some(searches);
-        }
-        if answer.usage_metadata.is_some() && !self.usage.is_empty() {
-            emit(Event::Usage { usage: self.usage.clone(), is_final: false });
         }
         Ok(())
     }
@@ -366,3 +367,6 @@ impl Candidate {
         self.parts += 1;
     }
 }
+
+#[cfg(test)]
+mod tests;
