@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use gateway_core::{Egress, Ingress};
-use gateway_wire::anthropic::{AnthropicEgress, AnthropicIngress};
+use gateway_wire::{
+    anthropic::{AnthropicEgress, AnthropicIngress},
+    gemini::GeminiEgress,
+};
 
 /// The callers' halves.
 pub(crate) fn ingresses() -> Vec<Arc<dyn Ingress>> {
@@ -12,7 +15,7 @@ pub(crate) fn ingresses() -> Vec<Arc<dyn Ingress>> {
 
 /// The providers' halves.
 pub(crate) fn egresses() -> Vec<Arc<dyn Egress>> {
-    vec![Arc::new(AnthropicEgress::new())]
+    vec![Arc::new(AnthropicEgress::new()), Arc::new(GeminiEgress::new())]
 }
 
 pub(crate) fn ingress(protocol: &str) -> Option<Arc<dyn Ingress>> {

@@ -90,5 +90,7 @@ pub(crate) fn play_once(relay: &mut dyn Relay, chunks: &[Bytes]) -> Played {
     let total = signals.iter().map(|signal| if let Signal::Content { bytes } = signal { *bytes } else { 0 }).sum();
     signals.retain(|signal| !matches!(signal, Signal::Content { .. }));
     signals.push(Signal::Content { bytes: total });
+    // Losses are reported once a chunk, so their place among the other signals depends on the chunks, too.
+    signals.sort_by_key(|signal| matches!(signal, Signal::Loss(_)));
     Played { text: String::from_utf8(bytes).expect("UTF-8"), signals, fault: result.err().map(|fault| fault.kind()) }
 }
