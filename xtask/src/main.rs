@@ -1,6 +1,9 @@
 //! Builds, checks and measures the workspace. Nothing here is part of the product.
 
+mod bench;
 mod ci;
+mod clients;
+mod gateway;
 mod shell;
 mod tidy;
 
@@ -21,6 +24,10 @@ enum Task {
     Ci,
     /// The house rules that a machine can check
     Tidy,
+    /// Real SDKs and the reference clients against a running gateway, in environments of their own
+    Clients(clients::Options),
+    /// What the gateway costs, beside nginx as a plain proxy and no proxy at all
+    Bench(bench::Options),
     /// Known vulnerabilities in dependencies; needs a network
     Audit,
 }
@@ -29,6 +36,8 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().task {
         Task::Ci => ci::ci(),
         Task::Tidy => tidy::tidy(),
+        Task::Clients(options) => clients::clients(&options),
+        Task::Bench(options) => bench::bench(&options),
         Task::Audit => shell::cargo(&["deny", "--workspace", "check", "advisories"]),
     };
     match outcome {
