@@ -91,6 +91,13 @@ impl Default for Drain {
 /// Counts one thing until it is dropped.
 pub(crate) struct InFlight(Drain, fn(&Shared) -> &AtomicUsize);
 
+impl InFlight {
+    /// Whether what is dropped now is dropped because the shutdown's deadline has passed.
+    pub(crate) fn is_cut(&self) -> bool {
+        *self.0.0.phase.borrow() == Phase::Cutting
+    }
+}
+
 impl Drop for InFlight {
     fn drop(&mut self) {
         (self.1)(&self.0.0).fetch_sub(1, Ordering::Relaxed);

@@ -66,7 +66,7 @@ impl<S: Stage<Arrival, Answer = Answer, Error = Failed>> Stage<Arrival> for Trac
             outcome: Outcome::Open,
             seen: Seen::default(),
             fault: None,
-            _in_flight: self.drain.request(),
+            in_flight: self.drain.request(),
         });
         match self.inner.serve(arrival).await {
             Ok(Answer { mut response, seen }) => {
@@ -120,6 +120,8 @@ pub(crate) enum Outcome {
     Complete,
     Fault(FaultKind),
     Panic,
+    /// Dropped at the deadline of a shutdown.
+    Cut,
 }
 
 impl Outcome {
@@ -129,6 +131,7 @@ impl Outcome {
             Self::Complete => "ok",
             Self::Fault(kind) => kind.as_str(),
             Self::Panic => "panic",
+            Self::Cut => "shutdown",
         }
     }
 }
@@ -148,7 +151,7 @@ pub(crate) struct Record {
     outcome: Outcome,
     seen: Seen,
     fault: Option<Fault>,
-    _in_flight: InFlight,
+    in_flight: InFlight,
 }
 
 impl Record {
@@ -185,6 +188,9 @@ impl Record {
         if self.outcome == Outcome::Open && std::thread::panicking() {
             self.outcome = Outcome::Panic;
         }
+        if self.outcome == Outcome::Open && self.in_flight.is_cut() {
+            self.outcome = Outcome::Cut;
+        }
         if let (Outcome::Complete, Some(served)) = (self.outcome, &self.seen.served)
             && let Some(kind) = served.meter.read(|reading| reading.fault)
         {
@@ -193,6 +199,7 @@ impl Record {
         if self.status.is_none() {
             self.status = Some(match self.outcome {
                 Outcome::Panic => StatusCode::INTERNAL_SERVER_ERROR,
+                Outcome::Cut => StatusCode::SERVICE_UNAVAILABLE,
                 Outcome::Open | Outcome::Complete | Outcome::Fault(_) => FaultKind::CallerGone.status(),
             });
         }

@@ -92,8 +92,15 @@ async fn a_line_says_how_a_request_ended() {
     once(edge.address, post(CHAT_PATH, STREAM)).await;
     once(edge.address, post(CHAT_PATH, "{")).await;
     once(edge.address, post("/nowhere", "{}")).await;
-    tokio::time::sleep(ms(20)).await;
+    let mut caller = Caller::to(edge.address).await;
+    caller.send(format!("HEAD /v1/models HTTP/1.1\r\nhost: g\r\nx-api-key: {KEY}\r\n\r\n")).await;
+    caller.answer_to(true).await;
+    edge.provider.then(Act::hang());
+    let mut cut = Caller::to(edge.address).await;
+    cut.send(post(CHAT_PATH, STREAM)).await;
+    edge.reached(3).await;
+    edge.running.shutdown(ms(20)).await;
     let told: Vec<_> = kept.requests().iter().map(|line| (line["status"].clone(), line["outcome"].clone())).collect();
-    let expected = [(200, "caller_gone"), (500, "panic"), (400, "invalid_request"), (404, "not_found")];
+    let expected = [(200, "caller_gone"), (500, "panic"), (400, "invalid_request"), (404, "not_found"), (200, "ok"), (503, "shutdown")];
     assert_eq!(told, expected.map(|(status, outcome)| (Value::from(status), Value::from(outcome))));
 }
