@@ -6,6 +6,7 @@ mod serve;
 use std::{borrow::Cow, collections::HashMap, fmt, sync::Arc};
 
 use gateway_core::Ingress;
+use gateway_wire::{anthropic::AnthropicIngress, openai_chat::OpenAiChatIngress};
 use http::Method;
 
 use crate::{
@@ -40,6 +41,20 @@ pub struct Site {
 }
 
 impl Site {
+    /// The shipped protocols: `POST /v1/chat/completions` speaks OpenAI's, `POST /v1/messages` and
+    /// `/v1/messages/count_tokens` Anthropic's. Errors on other paths take OpenAI's shape, or Anthropic's when the
+    /// request carries `anthropic-version`.
+    #[must_use]
+    pub fn shipped() -> SiteBuilder {
+        let openai: Arc<dyn Ingress> = Arc::new(OpenAiChatIngress::new());
+        let anthropic: Arc<dyn Ingress> = Arc::new(AnthropicIngress::new());
+        Self::builder(Arc::clone(&openai))
+            .call("/v1/chat/completions", openai)
+            .call("/v1/messages", Arc::clone(&anthropic))
+            .call("/v1/messages/count_tokens", Arc::clone(&anthropic))
+            .errors_by_header("anthropic-version", anthropic)
+    }
+
     /// A site without calls; `errors` writes the errors of every path that has no protocol of its own.
     #[must_use]
     pub fn builder(errors: Arc<dyn Ingress>) -> SiteBuilder {

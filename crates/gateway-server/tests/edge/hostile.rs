@@ -11,7 +11,7 @@ fn limits() -> Setup {
     Setup {
         limits: ServerLimits { header_read: ms(200), idle: ms(600), write_stall: ms(200), header_bytes: 16_384, ..ServerLimits::default() },
         body: BodyLimits { bytes: 65_536, read: ms(200), drain: ms(500) },
-        tls: None,
+        ..Setup::default()
     }
 }
 

@@ -6,6 +6,7 @@ mod hostile;
 mod http2;
 mod log;
 mod server;
+mod shipped;
 mod shutdown;
 mod site;
 mod wire;

@@ -38,6 +38,8 @@ pub(crate) struct Setup {
     pub(crate) limits: ServerLimits,
     pub(crate) body: BodyLimits,
     pub(crate) tls: Option<Arc<rustls::ServerConfig>>,
+    /// Another site than the one of the test protocol.
+    pub(crate) site: Option<Arc<Site>>,
 }
 
 pub(crate) fn ms(ms: u64) -> Duration {
@@ -52,7 +54,7 @@ impl Edge {
     pub(crate) fn with(act: Act, setup: Setup) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let provider = Arc::new(ScriptedProvider::always("acme", act));
-        let site = site();
+        let site = setup.site.unwrap_or_else(site);
         let drain = Drain::new();
         let contributed = |out: &mut Vec<Family>| {
             out.push(Family {
@@ -123,7 +125,7 @@ fn site() -> Arc<Site> {
         .expect("the paths are distinct")
 }
 
-struct Catalog;
+pub(crate) struct Catalog;
 
 impl ModelCatalog for Catalog {
     fn list(&self) -> Arc<[ModelInfo]> {
