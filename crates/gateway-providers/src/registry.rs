@@ -222,12 +222,13 @@ impl Registry {
 
 /// The specs in the binary, by file name.
 #[cfg(feature = "builtin")]
-const SHIPPED: [(&str, &str); 5] = [
+const SHIPPED: [(&str, &str); 6] = [
     ("specs/openai.toml", include_str!("../specs/openai.toml")),
     ("specs/anthropic.toml", include_str!("../specs/anthropic.toml")),
     ("specs/google.toml", include_str!("../specs/google.toml")),
     ("specs/deepseek.toml", include_str!("../specs/deepseek.toml")),
     ("specs/mistral.toml", include_str!("../specs/mistral.toml")),
+    ("specs/openrouter.toml", include_str!("../specs/openrouter.toml")),
 ];
 
 #[cfg(test)]
