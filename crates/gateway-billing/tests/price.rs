@@ -1,0 +1,215 @@
+//! Prices through the public surface: steps, windows, versions over time, and properties of charges.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+use std::sync::Arc;
+
+use gateway_billing::{
+    money::{Nano, Ppm},
+    price::{
+        Calendars, Coverage, Draft, PriceBook, PriceInput, PriceKey, PriceRow, PriceVersion, PriceVersionId, Publication, SELL_BOOK, Sku,
+        Source, TierReach, UsageBound, charge, charge_total, publish, worst_rates,
+    },
+    usage::{Leaves, leaves_of},
+};
+use gateway_core::Usage;
+use proptest::prelude::*;
+
+fn draft(model: &str, route: &str, price: &str) -> Draft {
+    let input: PriceInput = serde_json::from_str(price).unwrap();
+    let source = Source { kind: "test".into(), reference: "test".into() };
+    Draft { book: SELL_BOOK.into(), model: model.into(), route: route.into(), terms: input.terms().unwrap().0, source }
+}
+
+fn version(price: &str) -> Arc<PriceVersion> {
+    let rows = apply(&[], &plan(&[draft("m", "p/u", price)], &[], 0));
+    PriceVersion::read(&rows[0]).unwrap()
+}
+
+fn plan(drafts: &[Draft], rows: &[PriceRow], now_us: i64) -> Publication {
+    publish(drafts, rows, Coverage::Whole, &Calendars::shipped(), now_us).unwrap()
+}
+
+/// What a store does with a publication.
+fn apply(rows: &[PriceRow], publication: &Publication) -> Vec<PriceRow> {
+    let mut rows = rows.to_vec();
+    for (id, at) in &publication.ended {
+        let row = rows.iter_mut().find(|row| row.id == *id).unwrap();
+        assert_eq!(row.effective_to.replace(*at), None, "an end is set once");
+    }
+    for new in &publication.new {
+        let id = PriceVersionId(rows.len() as i64 + 1);
+        let (book, model, route) = (new.book.clone(), new.model.clone(), new.route.clone());
+        let (body, sha256) = (new.body.clone(), new.sha256);
+        rows.push(PriceRow { id, book, model, route, effective_from: new.effective_from, effective_to: None, body, sha256 });
+    }
+    rows
+}
+
+fn us(instant: &str) -> i64 {
+    instant.parse::<jiff::Timestamp>().unwrap().as_microsecond()
+}
+
+const FLAT: &str = r#"{"input":"2","output":"8"}"#;
+const DEARER: &str = r#"{"input":"3","output":"8"}"#;
+
+#[test]
+fn an_unchanged_price_publishes_nothing_and_a_changed_one_takes_over_at_once() {
+    let rows = apply(&[], &plan(&[draft("m", "p/u", FLAT)], &[], 1_000));
+    assert!(plan(&[draft("m", "p/u", r#"{"output":"8.0","input":"2.00"}"#)], &rows, 2_000).is_empty());
+    let rows = apply(&rows, &plan(&[draft("m", "p/u", DEARER)], &rows, 2_000));
+    assert_eq!((rows[0].effective_to, rows[1].effective_from, rows[1].effective_to), (Some(2_000), 2_000, None));
+    // A second change in the same microsecond, and a clock that steps back, still follow the one before.
+    let rows = apply(&rows, &plan(&[draft("m", "p/u", FLAT)], &rows, 2_000));
+    let rows = apply(&rows, &plan(&[draft("m", "p/u", DEARER)], &rows, 500));
+    for pair in rows.windows(2) {
+        assert!(pair[0].effective_from < pair[0].effective_to.unwrap() && pair[0].effective_to.unwrap() <= pair[1].effective_from);
+    }
+    let rows = apply(&rows, &plan(&[draft("other", "p/u", FLAT)], &rows, 9_000));
+    assert!(rows[3].effective_to.is_some(), "a price no longer wanted ends");
+}
+
+#[test]
+fn a_request_keeps_the_version_it_was_admitted_with() {
+    let rows = apply(&[], &plan(&[draft("m", "p/u", FLAT)], &[], 1_000));
+    let book = PriceBook::new(rows.clone());
+    let key = PriceKey { book: SELL_BOOK, provider: "p", upstream_model: "u", model: "m" };
+    assert!(book.lookup(key, 999).unwrap().is_none(), "not before it takes effect");
+    let pinned = book.lookup(key, 1_500).unwrap().unwrap();
+    book.replace(apply(&rows, &plan(&[draft("m", "p/u", DEARER)], &rows, 2_000)));
+    let now = book.lookup(key, 2_000).unwrap().unwrap();
+    let leaves = Leaves::new().with(Sku::IN, 1_000);
+    let total = |version: &PriceVersion| charge_total(version, Ppm::ONE, &leaves, 2_000).unwrap().0;
+    assert_eq!((total(&pinned), total(&now)), (Nano::new(2_000_000), Nano::new(3_000_000)));
+    assert_eq!(book.version(pinned.id).unwrap().unwrap().sha256, pinned.sha256);
+}
+
+#[test]
+fn the_most_particular_price_is_found() {
+    let drafts = [draft("m", "p/a/b", FLAT), draft("m", "", DEARER), draft("*", "q/x", r#"{"input":"7","output":"7"}"#)];
+    let book = PriceBook::new(apply(&[], &plan(&drafts, &[], 0)));
+    let input = |provider, upstream_model, model| {
+        let key = PriceKey { book: SELL_BOOK, provider, upstream_model, model };
+        book.lookup(key, 0).unwrap().map(|version| version.rate_at(&Sku::IN, 0, None, 0).unwrap().get() / 1_000_000)
+    };
+    assert_eq!(input("p", "a/b", "m"), Some(2));
+    assert_eq!(input("q", "x", "m"), Some(3), "the model's price before that of the route");
+    assert_eq!(input("q", "x", "other"), Some(7));
+    assert_eq!(input("q", "y", "other"), None, "never a free call");
+}
+
+#[test]
+fn a_body_that_was_changed_is_not_used() {
+    let mut rows = apply(&[], &plan(&[draft("m", "p/u", FLAT)], &[], 0));
+    rows[0].body = rows[0].body.replace("2000000", "1000000").into();
+    let book = PriceBook::new(rows);
+    let key = PriceKey { book: SELL_BOOK, provider: "p", upstream_model: "u", model: "m" };
+    assert!(book.lookup(key, 0).unwrap_err().to_string().contains("its hash differs"));
+}
+
+#[test]
+fn each_step_begins_above_its_number() {
+    let version = version(
+        r#"{"input":"1","output":"0","overrides":[{"input_tokens_over":128000,"input":"2"},{"input_tokens_over":256000,"input":"4"}]}"#,
+    );
+    for (tokens, rate) in [(128_000, 1), (128_001, 2), (256_000, 2), (256_001, 4)] {
+        for leaves in [Leaves::new().with(Sku::IN, tokens), Leaves::new().with(Sku::IN_CACHE_READ, tokens - 1).with(Sku::IN, 1)] {
+            let total = charge_total(&version, Ppm::ONE, &leaves, 0).unwrap().0;
+            assert_eq!(total, Nano::new((tokens * rate * 1_000) as i64), "{tokens}");
+        }
+    }
+}
+
+#[test]
+fn windows_follow_their_zone_through_clock_changes_and_midnight() {
+    let price = |window: &str| version(&format!(r#"{{"input":"1","output":"1","overrides":[{{"window":{window},"input":"2"}}]}}"#));
+    let open = |version: &PriceVersion, at: &str| version.rate_at(&Sku::IN, 0, None, us(at)).unwrap().get() == 2_000_000;
+    let berlin = price(r#"{"tz":"Europe/Berlin","from":"09:00","to":"12:00"}"#);
+    assert!(!open(&berlin, "2026-10-24T06:59:59Z") && open(&berlin, "2026-10-24T07:00:00Z"), "summer time");
+    assert!(!open(&berlin, "2026-10-26T07:59:59Z") && open(&berlin, "2026-10-26T08:00:00Z"), "winter time");
+    // Friday night belongs to Friday, also after midnight; Saturday's own night does not exist.
+    let night = price(r#"{"tz":"UTC","days":"5","from":"22:00","to":"06:00"}"#);
+    for (at, expected) in [
+        ("2026-11-20T21:59:59Z", false),
+        ("2026-11-20T22:00:00Z", true),
+        ("2026-11-21T05:59:59Z", true),
+        ("2026-11-21T06:00:00Z", false),
+        ("2026-11-21T22:00:00Z", false),
+        ("2026-11-20T05:00:00Z", false),
+    ] {
+        assert_eq!(open(&night, at), expected, "{at}");
+    }
+    let whole = price(r#"{"tz":"Asia/Kathmandu","days":"6,7","from":"00:00","to":"24:00"}"#);
+    assert!(!open(&whole, "2026-11-20T18:14:59Z") && open(&whole, "2026-11-20T18:15:00Z") && !open(&whole, "2026-11-22T18:15:00Z"));
+}
+
+#[test]
+fn a_minimum_lifts_small_charges_and_leaves_nothing_free_of_use() {
+    let version = version(r#"{"input":"2","output":"8","min_charge":"0.00001","call.request":"1000000","web_search":"10"}"#);
+    let total = |leaves: Leaves| {
+        let charge = charge(&version, Ppm::ONE, &leaves, 0).unwrap();
+        assert_eq!(Nano::checked_sum(charge.lines.iter().map(|line| line.amount)), Some(charge.total));
+        charge.total.get()
+    };
+    assert_eq!(total(Leaves::new().with(Sku::IN, 0)), 0);
+    assert_eq!(total(Leaves::new().with(Sku::IN, 1)), 1_000_002_000, "a flat dollar for each request");
+    assert_eq!(total(Leaves::new().with(Sku::WEB_SEARCH, 1)), 1_010_000_000);
+}
+
+#[test]
+fn a_use_without_a_price_is_flagged() {
+    let charge = charge(&version(FLAT), Ppm::ONE, &Leaves::new().with(Sku::WEB_SEARCH, 1).with(Sku::IN, 1), 0).unwrap();
+    assert!(charge.flags.unpriced);
+    assert_eq!(charge.total, Nano::new(2_000));
+}
+
+const FULL: &str = r#"{"input":"2.5","output":"15","input_cache_read":"0.25","input_cache_write":"3.125","overrides":[
+    {"input_tokens_over":1000,"input":"5","output":"22.5","input_cache_read":"0.5"},
+    {"service_tier":"priority","factor":"1.75"},{"service_tier":"batch","factor":"0.5"},
+    {"window":{"tz":"Asia/Shanghai","days":"1-5","from":"09:00","to":"12:00","not_on":"cn-holidays"},"factor":"2"}]}"#;
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_hold_covers_every_charge_within_its_bound(
+        fresh in 0u64..1_500, read in 0u64..1_500, write in 0u64..1_500, hour in 0u64..1_500, out in 0u64..2_000, think in 0u64..2_000,
+        tier in prop_oneof![Just(None), Just(Some("batch")), Just(Some("priority"))],
+        at in 1_760_000_000_000_000i64..1_900_000_000_000_000, ppm in 1u32..3_000_000, slack in 0u64..500,
+    ) {
+        let version = version(FULL);
+        let leaves = Leaves::new().with(Sku::IN, fresh).with(Sku::IN_CACHE_READ, read).with(Sku::IN_CACHE_WRITE_5M, write)
+            .with(Sku::IN_CACHE_WRITE_1H, hour).with(Sku::OUT, out).with(Sku::OUT_REASONING, think).in_tier(tier);
+        let multiplier = Ppm::new(ppm).unwrap();
+        let input = leaves.input_tokens() + slack;
+        let worst = worst_rates(&version, input, at, TierReach::Any);
+        let bound = UsageBound { input_tokens: input, output_tokens: out + think, ..UsageBound::default() };
+        let hold = worst.hold(&bound, multiplier).unwrap();
+        prop_assert!(charge_total(&version, multiplier, &leaves, at).unwrap().0 <= hold);
+        // What is affordable is exactly what still fits.
+        let most = worst.output_tokens_for(hold, &bound, multiplier);
+        prop_assert!(most >= bound.output_tokens);
+        let held_for = |output_tokens| worst.hold(&UsageBound { output_tokens, ..bound }, multiplier).unwrap();
+        prop_assert!(held_for(most) <= hold && held_for(most + 1) > hold);
+    }
+
+    #[test]
+    fn more_cached_input_never_costs_more(total in 0u64..5_000, a in 0u64..5_000, b in 0u64..5_000) {
+        let version = version(FULL);
+        let (few, many) = (a.min(b).min(total), a.max(b).min(total));
+        let cost = |cached: u64| {
+            let usage = Usage { input_uncached: Some(total - cached), input_cache_read: Some(cached), reported_input: Some(total), ..Usage::default() };
+            charge_total(&version, Ppm::ONE, &leaves_of(&usage).leaves, 0).unwrap().0
+        };
+        prop_assert!(cost(many) <= cost(few));
+    }
+
+    #[test]
+    fn an_inconsistent_report_never_costs_more_than_its_buckets(fresh in 0u64..9_000, read in 0u64..9_000, out in 0u64..9_000, stated in 0u64..20_000) {
+        let version = version(FULL);
+        let usage = Usage { input_uncached: Some(fresh), input_cache_read: Some(read), output_text: Some(out), ..Usage::default() };
+        let with_total = Usage { reported_input: Some(stated), ..usage.clone() };
+        let cost = |usage: &Usage| charge_total(&version, Ppm::ONE, &leaves_of(usage).leaves, 0).unwrap().0;
+        prop_assert!(cost(&with_total) <= cost(&usage));
+    }
+}
