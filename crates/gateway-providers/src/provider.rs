@@ -66,7 +66,10 @@ impl<A: Adapter, T> HttpProvider<A, T> {
     #[cfg(feature = "builtin")]
     async fn attempt_test(&self, attempt: &Attempt, prepared: Prepared) -> Result<Reply, Fault> {
         match &self.simulator {
-            Some(simulator) => self.exchange(simulator, attempt, &prepared, prepared.request.clone()).await,
+            Some(simulator) => {
+                let simulator = simulator.reporting(attempt.deployment.quirks.stream_usage);
+                self.exchange(&simulator, attempt, &prepared, prepared.request.clone()).await
+            }
             None => Err(unusable(&self.test_refusal())),
         }
     }

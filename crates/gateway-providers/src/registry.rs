@@ -28,9 +28,13 @@ pub(crate) fn protocol(name: &str) -> Result<Protocol, ProviderError> {
     })
 }
 
-/// The codecs of the protocols in this build.
+/// The providers' side of every protocol in [`PROTOCOLS`].
 fn codecs() -> Vec<Arc<dyn Egress>> {
-    Vec::new()
+    vec![
+        Arc::new(gateway_wire::openai_chat::OpenAiChatEgress::new()),
+        Arc::new(gateway_wire::anthropic::AnthropicEgress::new()),
+        Arc::new(gateway_wire::gemini::GeminiEgress::new()),
+    ]
 }
 
 /// What all providers of a process share.

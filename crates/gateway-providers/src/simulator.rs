@@ -26,7 +26,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use gateway_core::Fault;
+use gateway_core::{Fault, StreamUsage};
 use http::{Request, Response};
 use http_body::Body;
 use http_body_util::BodyExt;
@@ -45,7 +45,10 @@ const COUNTED_SCENARIOS_MAX: usize = 4_096;
 
 /// The simulated provider. Cloning shares its counters. It is a [`tower::Service`] like [`crate::Transport`].
 #[derive(Clone)]
-pub struct Simulator(Arc<Inner>);
+pub struct Simulator {
+    inner: Arc<Inner>,
+    stream_usage: StreamUsage,
+}
 
 struct Inner {
     scenario: Scenario,
@@ -60,20 +63,26 @@ impl Simulator {
     #[must_use]
     pub fn new(scenario: Scenario) -> Self {
         let counts = Mutex::new(vec![0; scenario.rules.len()]);
-        Self(Arc::new(Inner { scenario, counts, by_header: Mutex::default() }))
+        Self { inner: Arc::new(Inner { scenario, counts, by_header: Mutex::default() }), stream_usage: StreamUsage::Option }
+    }
+
+    /// The same simulator, reporting the usage of OpenAI chat streams as a provider with this habit does.
+    #[must_use]
+    pub fn reporting(&self, stream_usage: StreamUsage) -> Self {
+        Self { stream_usage, ..self.clone() }
     }
 
     /// What the simulator answers to this request.
     fn plan(&self, head: &http::request::Parts, body: &[u8]) -> Plan {
         let question = match question::read(head, body) {
-            Ok(question) => question,
+            Ok(question) => question.reported(self.stream_usage),
             Err(refusal) => return plan::refuse(&refusal),
         };
         let by_header = head.headers.get(SIMULATE).map(|value| value.to_str().unwrap_or("not text"));
         let chosen = match by_header {
             Some(text) => match scenario::parse_header(text) {
                 Ok(rules) => {
-                    let mut all = self.0.by_header.lock();
+                    let mut all = self.inner.by_header.lock();
                     if all.len() >= COUNTED_SCENARIOS_MAX && !all.contains_key(text) {
                         all.clear();
                     }
@@ -82,9 +91,9 @@ impl Simulator {
                 }
                 Err(message) => return plan::refuse(&question::Refusal::invalid(question.face, message)),
             },
-            None => choose(&self.0.scenario.rules, &question, &mut self.0.counts.lock()).map(|(rule, count)| (rule.clone(), count)),
+            None => choose(&self.inner.scenario.rules, &question, &mut self.inner.counts.lock()).map(|(rule, count)| (rule.clone(), count)),
         };
-        plan::make(self.0.scenario.seed, &question, chosen.as_ref())
+        plan::make(self.inner.scenario.seed, &question, chosen.as_ref())
     }
 
     async fn respond<B>(self, request: Request<B>) -> Result<Response<SimulatedBody>, Fault>
@@ -124,7 +133,7 @@ impl Default for Simulator {
 
 impl fmt::Debug for Simulator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Simulator").field(&self.0.scenario).finish()
+        f.debug_tuple("Simulator").field(&self.inner.scenario).finish()
     }
 }
 

@@ -103,7 +103,7 @@ fn stream_steps(question: &Question, events: Vec<Bytes>, fault: Option<&Simulate
     let before = |after: usize| events[..after.min(events.len().saturating_sub(1))].iter().cloned().map(Step::Send);
     match fault {
         Some(SimulatedFault::Stall { after_events }) => before(*after_events).chain([Step::Forever]).collect(),
-        Some(SimulatedFault::Cut { after_events, reset }) => before(*after_events).chain([Step::Break { reset: *reset }]).collect(),
+        Some(SimulatedFault::Cut { after_events, reset }) => before(*after_events).chain(cut(*reset)).collect(),
         Some(SimulatedFault::ErrorEvent { after_events }) => {
             before(*after_events).chain([Step::Send(faces::error_event(question.face))]).collect()
         }
@@ -123,7 +123,7 @@ fn whole_steps(question: &Question, body: Bytes, fault: Option<&SimulatedFault>)
     let rest = body.len() - half.len();
     match fault {
         Some(SimulatedFault::Stall { .. }) => [Step::Send(half), Step::Announce(rest), Step::Forever].into(),
-        Some(SimulatedFault::Cut { reset, .. }) => [Step::Send(half), Step::Announce(rest), Step::Break { reset: *reset }].into(),
+        Some(SimulatedFault::Cut { reset, .. }) => [Step::Send(half), Step::Announce(rest)].into_iter().chain(cut(*reset)).collect(),
         Some(SimulatedFault::ErrorEvent { .. }) => {
             let error = faces::error_body(question.face, StatusCode::SERVICE_UNAVAILABLE, "the simulated provider is overloaded", None);
             [Step::Send(error.to_string().into())].into()
@@ -132,6 +132,11 @@ fn whole_steps(question: &Question, body: Bytes, fault: Option<&SimulatedFault>)
         Some(SimulatedFault::Drip { bytes, every_ms }) => drip(&body, *bytes, *every_ms),
         Some(SimulatedFault::Status { .. } | SimulatedFault::Hang | SimulatedFault::Usage { .. }) | None => [Step::Send(body)].into(),
     }
+}
+
+/// The moment lets a server flush what it was given: the cut comes after it, not instead of it.
+fn cut(reset: bool) -> [Step; 2] {
+    [Step::Wait(Duration::from_millis(5)), Step::Break { reset }]
 }
 
 fn drip(all: &[u8], bytes: usize, every_ms: u64) -> VecDeque<Step> {

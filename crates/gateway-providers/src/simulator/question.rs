@@ -1,6 +1,6 @@
 //! What a request asks, in whichever protocol it asks.
 
-use gateway_core::Protocol;
+use gateway_core::{Protocol, StreamUsage};
 use http::StatusCode;
 use serde_json::{Map, Value};
 
@@ -61,6 +61,16 @@ pub(super) enum Output {
     Schema(Value),
 }
 
+/// Where a chat stream reports usage; the other protocols have one place for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum UsageAt {
+    Nowhere,
+    /// After the last choice, in a chunk of its own.
+    OwnChunk,
+    /// With the finish of the last choice.
+    LastChoice,
+}
+
 /// Tokens of a prompt, split as a provider would bill them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct PromptTokens {
@@ -76,8 +86,7 @@ pub(super) struct Question {
     pub(super) counting_only: bool,
     pub(super) model: String,
     pub(super) stream: bool,
-    /// The stream ends with usage.
-    pub(super) stream_usage: bool,
+    pub(super) stream_usage: UsageAt,
     /// The last text of a person.
     pub(super) asked: String,
     /// The conversation ends with results of tools.
@@ -94,6 +103,18 @@ pub(super) struct Question {
     pub(super) tokens: PromptTokens,
     /// Of the request without what only says how to deliver the answer.
     pub(super) digest: u64,
+}
+
+impl Question {
+    /// As a provider with this habit reports usage in a stream.
+    pub(super) fn reported(mut self, habit: StreamUsage) -> Self {
+        match habit {
+            StreamUsage::Option => {}
+            StreamUsage::Always => self.stream_usage = UsageAt::LastChoice,
+            StreamUsage::Never => self.stream_usage = UsageAt::Nowhere,
+        }
+        self
+    }
 }
 
 /// Reads a request.
@@ -128,7 +149,7 @@ pub(super) fn read(head: &http::request::Parts, body: &[u8]) -> Result<Question,
         counting_only,
         model: String::new(),
         stream: request.get("stream").and_then(Value::as_bool).unwrap_or(false),
-        stream_usage: true,
+        stream_usage: UsageAt::OwnChunk,
         asked: String::new(),
         tool_results: 0,
         tools: Vec::new(),
@@ -161,7 +182,8 @@ fn digest(request: &Map<String, Value>, path: &str) -> u64 {
         }
     };
     // Gemini names the model in the path, and the verb that streams there too.
-    feed(path.rsplit_once(':').map_or("", |(model, _verb)| model));
+    let resource = path.rsplit_once(':').map_or("", |(resource, _verb)| resource);
+    feed(resource.rsplit('/').next().unwrap_or_default());
     for (key, value) in request {
         if key != "stream" && key != "stream_options" {
             feed(key);

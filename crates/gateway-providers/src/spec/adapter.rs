@@ -26,7 +26,7 @@ pub struct SpecAdapter {
 enum Paths {
     OpenAiChat { chat: Uri },
     Anthropic { messages: Uri, count_tokens: Uri },
-    Gemini { models: Box<str> },
+    Gemini,
 }
 
 impl SpecAdapter {
@@ -47,7 +47,7 @@ impl SpecAdapter {
             gateway_wire::ANTHROPIC_MESSAGES => {
                 Paths::Anthropic { messages: uri("/messages")?, count_tokens: uri("/messages/count_tokens")? }
             }
-            gateway_wire::GEMINI => Paths::Gemini { models: format!("{base}/models/").into() },
+            gateway_wire::GEMINI => Paths::Gemini,
             protocol => return Err(unknown(protocol)),
         };
         Ok(Self { id, spec, egress, paths })
@@ -60,11 +60,9 @@ impl SpecAdapter {
                 Operation::CountTokens => count_tokens.clone(),
                 Operation::Chat => messages.clone(),
             }),
-            Paths::Gemini { models } => {
-                let mut url = models.to_string();
-                push_encoded(&mut url, &attempt.deployment.upstream_model);
-                // Without alt=sse the stream would be one JSON array.
-                url.push_str(if attempt.call.peek().stream { ":streamGenerateContent?alt=sse" } else { ":generateContent" });
+            Paths::Gemini => {
+                let path = gateway_wire::gemini::path(&attempt.deployment.upstream_model, attempt.call.peek().stream);
+                let url = format!("{}{path}", self.spec.base_url);
                 url.parse().map_err(|error: http::uri::InvalidUri| {
                     Fault::internal("the upstream model's name cannot stand in a URL").with_source(error)
                 })
@@ -78,10 +76,10 @@ fn unknown(protocol: Protocol) -> ProviderError {
     ProviderError::UnknownProtocol { protocol: protocol.as_str().into(), known }
 }
 
-/// A model's name is data: only what a path segment may hold stands unescaped.
-fn push_encoded(url: &mut String, name: &str) {
+/// A key is data: only what a query may hold stands unescaped.
+fn push_encoded(url: &mut String, text: &str) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    for byte in name.bytes() {
+    for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
             url.push(char::from(byte));
         } else {

@@ -11,9 +11,13 @@ use crate::simulator::{
 };
 
 pub(in crate::simulator) fn ask(path: &str, request: &Map<String, Value>, question: &mut Question) -> Result<(), String> {
-    let (_, rest) = path.rsplit_once("/models/").ok_or("the path names no model")?;
-    let (model, verb) = rest.rsplit_once(':').ok_or("the path names no method")?;
-    question.model = model.replace("%2F", "/");
+    let (resource, verb) = path.rsplit_once(':').ok_or("the path names no method")?;
+    // `models/NAME`, or another resource such as `tunedModels/NAME`, under any prefix.
+    let model = match resource.rsplit_once("/models/") {
+        Some((_, name)) => name,
+        None => resource.rmatch_indices('/').nth(1).map_or(resource, |(at, _)| &resource[at + 1..]),
+    };
+    question.model = model.to_owned();
     question.stream = verb == "streamGenerateContent";
     let contents = request.get("contents").and_then(Value::as_array).ok_or("contents is not specified")?;
     if contents.is_empty() {

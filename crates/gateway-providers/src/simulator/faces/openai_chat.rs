@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::{CREATED, Reply, Report, bunches, data, text_of};
 use crate::simulator::{
     answer::{Answer, Ended},
-    question::{Choice, Counter, Output, Question, ToolDeclared},
+    question::{Choice, Counter, Output, Question, ToolDeclared, UsageAt},
 };
 
 pub(in crate::simulator) fn ask(request: &Map<String, Value>, question: &mut Question) -> Result<(), String> {
@@ -17,7 +17,7 @@ pub(in crate::simulator) fn ask(request: &Map<String, Value>, question: &mut Que
         return Err("[] is too short - 'messages'".to_owned());
     }
     let usage_asked = request.get("stream_options").and_then(|options| options.get("include_usage")).and_then(Value::as_bool);
-    question.stream_usage = usage_asked.unwrap_or(false);
+    question.stream_usage = if usage_asked.unwrap_or(false) { UsageAt::OwnChunk } else { UsageAt::Nowhere };
     question.parallel = request.get("parallel_tool_calls").and_then(Value::as_bool).unwrap_or(true);
     question.limit = ["max_completion_tokens", "max_tokens"].iter().find_map(|key| request.get(*key).and_then(Value::as_u64));
     question.choices = request.get("n").and_then(Value::as_u64).and_then(|n| u32::try_from(n).ok()).unwrap_or(1).clamp(1, 16);
@@ -154,30 +154,34 @@ pub(in crate::simulator) fn events(reply: &Reply<'_>) -> Vec<Bytes> {
             "id": id, "object": "chat.completion.chunk", "created": CREATED, "model": reply.question.model,
             "service_tier": "default", "system_fingerprint": "fp_simulated", "choices": choices,
         });
-        if reply.question.stream_usage {
-            chunk["usage"] = last.unwrap_or(Value::Null);
+        match last {
+            Some(usage) => chunk["usage"] = usage,
+            None if reply.question.stream_usage == UsageAt::OwnChunk => chunk["usage"] = Value::Null,
+            None => {}
         }
         data(&chunk)
     };
+    let report = reply.report();
     let mut events = Vec::new();
     for (index, answer) in reply.answers.iter().enumerate() {
-        let mut delta = |delta: Value, finish: Value| {
-            events.push(chunk(json!([{ "index": index, "delta": delta, "logprobs": null, "finish_reason": finish }]), None));
+        let mut delta = |delta: Value| {
+            events.push(chunk(json!([{ "index": index, "delta": delta, "logprobs": null, "finish_reason": null }]), None));
         };
-        delta(json!({ "role": "assistant", "content": "", "refusal": null }), Value::Null);
-        bunches(&answer.reasoning).for_each(|text| delta(json!({ "reasoning_content": text }), Value::Null));
-        bunches(&answer.text).for_each(|text| delta(json!({ "content": text }), Value::Null));
+        delta(json!({ "role": "assistant", "content": "", "refusal": null }));
+        bunches(&answer.reasoning).for_each(|text| delta(json!({ "reasoning_content": text })));
+        bunches(&answer.text).for_each(|text| delta(json!({ "content": text })));
         for (at, call) in answer.calls.iter().enumerate() {
             let function = json!({ "name": call.name, "arguments": "" });
             let start = json!({ "index": at, "id": format!("call_{}", call.id), "type": "function", "function": function });
-            delta(json!({ "tool_calls": [start] }), Value::Null);
-            bunches(&call.arguments)
-                .for_each(|text| delta(json!({ "tool_calls": [{ "index": at, "function": { "arguments": text } }] }), Value::Null));
+            delta(json!({ "tool_calls": [start] }));
+            bunches(&call.arguments).for_each(|text| delta(json!({ "tool_calls": [{ "index": at, "function": { "arguments": text } }] })));
         }
-        delta(json!({}), finish_reason(answer).into());
+        let with_usage = reply.question.stream_usage == UsageAt::LastChoice && index + 1 == reply.answers.len();
+        let finish = json!([{ "index": index, "delta": {}, "logprobs": null, "finish_reason": finish_reason(answer) }]);
+        events.push(chunk(finish, report.as_ref().filter(|_| with_usage).map(usage)));
     }
-    if let (true, Some(report)) = (reply.question.stream_usage, reply.report()) {
-        events.push(chunk(json!([]), Some(usage(&report))));
+    if let (UsageAt::OwnChunk, Some(report)) = (reply.question.stream_usage, &report) {
+        events.push(chunk(json!([]), Some(usage(report))));
     }
     events.push(Bytes::from_static(b"data: [DONE]\n\n"));
     events
