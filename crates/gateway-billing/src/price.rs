@@ -24,7 +24,7 @@ use std::fmt;
 pub use book::{PriceBook, PriceKey};
 pub use calendar::{Calendar, Calendars, Window};
 pub use charge::{Charge, ChargeFlags, Line, TierReach, UsageBound, WorstRates, charge, charge_total, worst_rates};
-pub use input::{PriceInput, PriceOverrideInput, resolve_price};
+pub use input::{PriceInput, PriceOverrideInput, Priced};
 pub use publish::{Coverage, Draft, NewVersion, Publication, PublishError, publish};
 pub use repricing::Repricing;
 pub use sku::{Side, Sku, UnknownSku};
@@ -59,6 +59,8 @@ pub enum PriceError {
     NegativeMinimum,
     /// Factors together lift a rate above the highest price.
     TooDear,
+    /// Two drafts for one place.
+    Twice,
     /// A sell price judged at the end of the answer, which a hold cannot foresee.
     SellAtResponseEnd,
     /// A figure that is not a price; the first part names its key.
@@ -80,6 +82,7 @@ impl fmt::Display for PriceError {
             Self::TooManyOverrides => f.write_str("a price can hold at most 64 overrides"),
             Self::NegativeMinimum => f.write_str("the minimum charge must not be below zero"),
             Self::TooDear => f.write_str("the factors together lift a rate above 1,000 currency units for one token"),
+            Self::Twice => f.write_str("it is stated more than once"),
             Self::SellAtResponseEnd => f.write_str("a selling price must be judged at `request_start`, where the hold is made"),
             Self::Figure(key, error) => write!(f, "`{key}`: {error}"),
             Self::Malformed(what) => write!(f, "not a price: {what}"),

@@ -50,6 +50,13 @@ fn us(instant: &str) -> i64 {
     instant.parse::<jiff::Timestamp>().unwrap().as_microsecond()
 }
 
+#[test]
+fn two_prices_for_one_place_are_refused() {
+    let twice = [draft("m", "p/u", FLAT), draft("m", "p/u", DEARER)];
+    let errors = publish(&twice, &[], Coverage::Whole, &Calendars::shipped(), 0).unwrap_err();
+    assert_eq!(errors[0].to_string(), "the price of model `m` at p/u: it is stated more than once");
+}
+
 const FLAT: &str = r#"{"input":"2","output":"8"}"#;
 const DEARER: &str = r#"{"input":"3","output":"8"}"#;
 

@@ -175,15 +175,17 @@ pub fn worst_rates(version: &PriceVersion, input_tokens_max: u64, at_us: i64, re
 impl WorstRates {
     fn raise(&mut self, version: &PriceVersion, rules: u64) {
         let rate = |sku: &Sku| version.rate(sku, rules).unwrap_or(Pico::ZERO);
-        for sku in version.token_skus(Side::Input) {
-            let rate = rate(sku);
-            self.input_media = self.input_media.max(rate);
-            if !sku.is_media() {
-                self.input = self.input.max(rate);
+        for token in version.tokens() {
+            let rate = rate(&token.sku);
+            match token.side {
+                Side::Output => self.output = self.output.max(rate),
+                Side::Input => {
+                    self.input_media = self.input_media.max(rate);
+                    if !token.media {
+                        self.input = self.input.max(rate);
+                    }
+                }
             }
-        }
-        for sku in version.token_skus(Side::Output) {
-            self.output = self.output.max(rate(sku));
         }
         self.web_search = self.web_search.max(rate(&Sku::WEB_SEARCH));
         self.request = self.request.max(rate(&Sku::REQUEST));

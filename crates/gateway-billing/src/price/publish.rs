@@ -1,6 +1,9 @@
 //! Which rows a set of prices asks for: a changed price is a new version from now on, an unchanged one is nothing.
 
-use std::fmt;
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+};
 
 use super::{
     PriceError, SELL_BOOK,
@@ -110,9 +113,20 @@ pub fn publish(
 ) -> Result<Publication, Vec<PublishError>> {
     let mut publication = Publication::default();
     let mut errors = Vec::new();
+    let mut places: HashMap<Place<'_>, Vec<&PriceRow>> = HashMap::new();
+    for row in existing {
+        places.entry((&row.book, &row.model, &row.route)).or_default().push(row);
+    }
+    let mut wanted = HashSet::new();
     for draft in drafts {
+        let at = (&*draft.book, &*draft.model, &*draft.route);
+        if !wanted.insert(at) {
+            errors.push(PublishError { model: draft.model.clone(), route: draft.route.clone(), error: PriceError::Twice });
+            continue;
+        }
+        let rows = places.get(&at).map_or(&[][..], Vec::as_slice);
         match seal(draft, calendars) {
-            Ok((body, hash)) => place(draft, body, hash, existing, now_us, &mut publication),
+            Ok((body, hash)) => place(draft, body, hash, rows, now_us, &mut publication),
             Err(error) => errors.push(PublishError { model: draft.model.clone(), route: draft.route.clone(), error }),
         }
     }
@@ -120,14 +134,17 @@ pub fn publish(
         return Err(errors);
     }
     if coverage == Coverage::Whole {
-        let in_books = |row: &PriceRow| drafts.iter().any(|draft| draft.book == row.book);
-        let wanted = |row: &PriceRow| drafts.iter().any(|draft| same_place(draft, row));
-        for row in existing.iter().filter(|row| row.effective_to.is_none() && in_books(row) && !wanted(row)) {
+        let books: HashSet<&str> = drafts.iter().map(|draft| &*draft.book).collect();
+        let gone = |row: &PriceRow| books.contains(&*row.book) && !wanted.contains(&(&*row.book, &*row.model, &*row.route));
+        for row in existing.iter().filter(|row| row.effective_to.is_none() && gone(row)) {
             publication.ended.push((row.id, now_us.max(row.effective_from + 1)));
         }
     }
     Ok(publication)
 }
+
+/// Book, model and route.
+type Place<'p> = (&'p str, &'p str, &'p str);
 
 fn seal(draft: &Draft, calendars: &Calendars) -> Result<(Box<str>, [u8; 32]), PriceError> {
     let terms = draft.terms.clone().close(calendars)?;
@@ -140,14 +157,13 @@ fn seal(draft: &Draft, calendars: &Calendars) -> Result<(Box<str>, [u8; 32]), Pr
     Ok((body.into(), hash))
 }
 
-fn place(draft: &Draft, body: Box<str>, hash: [u8; 32], existing: &[PriceRow], now_us: i64, publication: &mut Publication) {
-    let standing = existing.iter().find(|row| row.effective_to.is_none() && same_place(draft, row));
+fn place(draft: &Draft, body: Box<str>, hash: [u8; 32], rows: &[&PriceRow], now_us: i64, publication: &mut Publication) {
+    let standing = rows.iter().find(|row| row.effective_to.is_none());
     if standing.is_some_and(|row| row.sha256 == hash) {
         return;
     }
-    let before = existing.iter().filter(|row| same_place(draft, row));
     // Two publications within one microsecond must still follow one another.
-    let earliest = before.map(|row| row.effective_to.unwrap_or(row.effective_from + 1)).max();
+    let earliest = rows.iter().map(|row| row.effective_to.unwrap_or(row.effective_from + 1)).max();
     let effective_from = earliest.map_or(now_us, |earliest| earliest.max(now_us));
     if let Some(row) = standing {
         publication.ended.push((row.id, effective_from));
@@ -162,8 +178,4 @@ fn place(draft: &Draft, body: Box<str>, hash: [u8; 32], existing: &[PriceRow], n
         sha256: hash,
         published_by: draft.source.to_string().into(),
     });
-}
-
-fn same_place(draft: &Draft, row: &PriceRow) -> bool {
-    draft.book == row.book && draft.model == row.model && draft.route == row.route
 }

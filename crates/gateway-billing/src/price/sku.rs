@@ -83,6 +83,8 @@ impl Sku {
     /// What lifts a charge to the version's minimum; never counted, only shown.
     pub const MINIMUM: Self = Self::known("call.minimum");
 
+    const FIRST_NOT_A_TOKEN: Self = Self::known("img.out");
+
     /// The token SKUs that a chat answer can produce. A published price covers every one of them.
     pub const CHAT_TOKENS: [Self; 13] = [
         Self::IN,
@@ -118,10 +120,10 @@ impl Sku {
     /// Which side of a request's tokens this counts, if it counts tokens.
     #[must_use]
     pub fn side(&self) -> Option<Side> {
-        let name = self.name();
-        if name.starts_with("tok.in") {
+        // The list holds the input tokens first, then the output tokens, then the rest.
+        if self.name < Self::OUT.name {
             Some(Side::Input)
-        } else if name.starts_with("tok.out") {
+        } else if self.name < Self::FIRST_NOT_A_TOKEN.name {
             Some(Side::Output)
         } else {
             None
@@ -305,6 +307,7 @@ mod tests {
         for name in NAMES {
             let sku: Sku = name.parse().unwrap();
             assert_eq!(sku.to_string(), *name);
+            assert_eq!(sku.side(), sku.dimensions().map(|dimensions| dimensions.side), "{name}");
             if let Some(dimensions) = sku.dimensions() {
                 assert_eq!(Sku::with(dimensions), Some(sku), "{name}");
             }

@@ -55,7 +55,15 @@ pub struct PriceVersion {
     rates: Vec<(Sku, Pico)>,
     rules: Vec<Rule>,
     /// Every token SKU priced anywhere in the version, for the worst case.
-    tokens: Vec<Sku>,
+    tokens: Vec<TokenSku>,
+}
+
+/// A token SKU with what the worst case asks of it at every admission.
+#[derive(Debug, Clone)]
+pub(super) struct TokenSku {
+    pub(super) sku: Sku,
+    pub(super) side: Side,
+    pub(super) media: bool,
 }
 
 /// An override, compiled.
@@ -103,9 +111,11 @@ impl PriceVersion {
         let rules = terms.overrides.iter().map(rule).collect::<Result<Vec<_>, PriceError>>()?;
         let (book, model, route) = (row.book.clone(), row.model.clone(), row.route.clone());
         let all = terms.rates.keys().chain(terms.overrides.iter().flat_map(|entry| entry.rates.keys()));
-        let mut tokens: Vec<Sku> = all.filter(|sku| sku.side().is_some()).cloned().collect();
-        tokens.sort_unstable();
-        tokens.dedup();
+        let mut skus: Vec<&Sku> = all.collect();
+        skus.sort_unstable();
+        skus.dedup();
+        let token = |sku: &Sku| sku.side().map(|side| TokenSku { sku: sku.clone(), side, media: sku.is_media() });
+        let tokens = skus.into_iter().filter_map(token).collect();
         Ok(Self { id: row.id, book, model, route, sha256: row.sha256, rates: flat(&terms.rates), rules, tokens, terms })
     }
 
@@ -199,9 +209,9 @@ impl PriceVersion {
         self.rate(sku, self.applying(input_tokens, tier, at_us).rules)
     }
 
-    /// Every token SKU of one side that the version prices anywhere.
-    pub(super) fn token_skus(&self, side: Side) -> impl Iterator<Item = &Sku> {
-        self.tokens.iter().filter(move |sku| sku.side() == Some(side))
+    /// Every token SKU that the version prices anywhere.
+    pub(super) fn tokens(&self) -> &[TokenSku] {
+        &self.tokens
     }
 
     /// The sizes just above each long-context step below `input_tokens_max`, and zero.
