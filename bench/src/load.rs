@@ -86,14 +86,18 @@ impl Run {
 
 pub(crate) async fn run(options: Options) -> Result<Report> {
     let target = Target::parse(&options.target, &options.key)?;
+    let mut connections = Vec::new();
+    for n in 0..if options.rate.is_some() { 0 } else { options.connections } {
+        connections.push(Connection::open(&target).await.with_context(|| format!("connection {n}"))?);
+    }
     let started = now();
     let until = started + Duration::from_secs_f64(options.seconds);
-    let run =
-        Arc::new(Run { target, sent: AtomicU64::new(0), base: fastrand::u64(0..1_000_000_000), until, timings: Mutex::default(), options });
+    let base = fastrand::u64(0..1_000_000_000);
+    let run = Arc::new(Run { target, sent: AtomicU64::new(0), base, until, timings: Mutex::default(), options });
     match run.options.rate {
         Some(rate) if rate > 0.0 => open_loop(&run, rate, started).await?,
         Some(rate) => bail!("--rate {rate} is not a rate"),
-        None => closed_loop(&run).await?,
+        None => closed_loop(&run, connections).await?,
     }
     let seconds = started.elapsed().as_secs_f64();
     let timings = std::mem::take(&mut *run.timings.lock().unwrap_or_else(PoisonError::into_inner));
@@ -121,11 +125,7 @@ fn percentile(sorted: &[u64], percent: usize) -> u64 {
 }
 
 /// Every connection sends its next request when it has the last answer. All connections stand before the first request.
-async fn closed_loop(run: &Arc<Run>) -> Result<()> {
-    let mut connections = Vec::new();
-    for n in 0..run.options.connections {
-        connections.push(Connection::open(&run.target).await.with_context(|| format!("connection {n}"))?);
-    }
+async fn closed_loop(run: &Arc<Run>, connections: Vec<Connection>) -> Result<()> {
     let mut tasks = JoinSet::new();
     for mut connection in connections {
         let run = Arc::clone(run);

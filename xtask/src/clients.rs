@@ -20,6 +20,9 @@ pub(crate) struct Options {
     /// Use the release build
     #[arg(long)]
     release: bool,
+    /// A gateway that is built already
+    #[arg(long, conflicts_with = "release")]
+    binary: Option<PathBuf>,
     /// Only the suites whose name contains this
     #[arg(long)]
     only: Option<String>,
@@ -35,11 +38,7 @@ struct Suite {
 }
 
 pub(crate) fn clients(options: &Options) -> Result<()> {
-    let mut build = vec!["build", "--locked", "-p", "bellwether"];
-    if options.release {
-        build.push("--release");
-    }
-    shell::cargo(&build)?;
+    let binary = options.binary.clone().map_or_else(|| build(options.release), |binary| Ok(shell::root().join(binary)))?;
     let folder = shell::root().join("target/clients");
     let python = python(&folder)?;
     let node = node(&folder)?;
@@ -48,7 +47,6 @@ pub(crate) fn clients(options: &Options) -> Result<()> {
     if home.exists() {
         fs::remove_dir_all(&home)?;
     }
-    let binary = shell::target().join(if options.release { "release" } else { "debug" }).join("bellwether");
     let gateway = Gateway::start(&binary, &home, "", None)?;
     let key = gateway.key("clients", None)?;
 
@@ -87,6 +85,12 @@ pub(crate) fn clients(options: &Options) -> Result<()> {
         bail!("failed: {}. The gateway said last:\n{}", failed.join(", "), gateway.log_tail());
     }
     gateway.stop()
+}
+
+fn build(release: bool) -> Result<PathBuf> {
+    let profile: &[&str] = if release { &["--release"] } else { &[] };
+    shell::cargo(&[&["build", "--locked", "-p", "bellwether"], profile].concat())?;
+    Ok(shell::target().join(if release { "release" } else { "debug" }).join("bellwether"))
 }
 
 impl Suite {

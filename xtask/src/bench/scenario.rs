@@ -98,7 +98,7 @@ pub(crate) const SCENARIOS: [Scenario; 8] = [
 impl Scenario {
     /// The load generator's arguments.
     pub(crate) fn sized(&self, quick: bool) -> Vec<String> {
-        let seconds = if quick { 1 } else { self.seconds };
+        let seconds = if quick && self.requests.is_none() { 1 } else { self.seconds };
         let requests = if quick { self.requests.map(|requests| requests.min(1_000)) } else { self.requests };
         self.arguments(seconds, requests)
     }
@@ -106,7 +106,7 @@ impl Scenario {
     /// The same load, shorter.
     pub(crate) fn warm_up(&self, quick: bool) -> Vec<String> {
         let requests = self.requests.map(|requests| if quick { requests.min(100) } else { requests.min(2_000) });
-        self.arguments(1, requests)
+        self.arguments(if requests.is_some() { self.seconds } else { 1 }, requests)
     }
 
     fn arguments(&self, seconds: u32, requests: Option<u32>) -> Vec<String> {

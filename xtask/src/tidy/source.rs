@@ -1,7 +1,7 @@
 //! Rules about Rust source: sizes, module docs and names, what codecs and tests must not do.
 
 use syn::{
-    Arm, Attribute, Expr, ExprMethodCall, ImplItemFn, ItemFn, ItemMod, Pat,
+    Arm, Attribute, Expr, ExprMethodCall, ImplItemFn, ItemFn, ItemMod, LitFloat, Pat, TypePath,
     spanned::Spanned,
     visit::{self, Visit},
 };
@@ -84,6 +84,15 @@ impl Visitor<'_> {
         CODECS.into_iter().find(|codec| path == format!("{codec}.rs") || path.starts_with(&format!("{codec}/")))
     }
 
+    /// Whether this is code that counts money, where a float is a wrong amount waiting to happen.
+    fn counts_money(&self) -> bool {
+        self.file.path.starts_with("crates/gateway-billing/src/") && !self.in_test
+    }
+
+    fn float(&mut self, line: usize) {
+        self.find(line, "money-float", "no floats where money is counted: amounts are integers and round once".to_owned());
+    }
+
     fn codec_imports(&mut self) {
         let Some(own) = self.codec() else { return };
         if self.in_test {
@@ -120,6 +129,19 @@ impl<'ast> Visit<'ast> for Visitor<'_> {
     fn visit_impl_item_fn(&mut self, function: &'ast ImplItemFn) {
         self.function(&function.sig.ident.to_string(), function.span(), &function.attrs);
         visit::visit_impl_item_fn(self, function);
+    }
+
+    fn visit_type_path(&mut self, path: &'ast TypePath) {
+        if self.counts_money() && (path.path.is_ident("f64") || path.path.is_ident("f32")) {
+            self.float(path.span().start().line);
+        }
+        visit::visit_type_path(self, path);
+    }
+
+    fn visit_lit_float(&mut self, literal: &'ast LitFloat) {
+        if self.counts_money() {
+            self.float(literal.span().start().line);
+        }
     }
 
     fn visit_arm(&mut self, arm: &'ast Arm) {
