@@ -121,3 +121,6 @@ impl Egress for AnthropicEgress {
         fault::decode(head, body)
     }
 }
+
+#[cfg(test)]
+mod tests;

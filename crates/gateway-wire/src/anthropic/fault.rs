@@ -20,7 +20,7 @@ pub(super) fn decode(head: &response::Parts, body: &Bytes) -> Fault {
     let status = head.status;
     let fault = classify(&reported, Some(status)).with_retry_after(retry_after(&head.headers));
     let retry = match head.headers.get("x-should-retry").map(http::HeaderValue::as_bytes) {
-        Some(b"true") => Retry::SameDeployment,
+        Some(b"true") if !fault.blames_credential() => Retry::SameDeployment,
         // Another deployment, or another key, is not what the provider speaks of.
         Some(b"false") if fault.retry() == Retry::SameDeployment => Retry::NextDeployment,
         _ => fault.retry(),
@@ -113,14 +113,17 @@ fn provider(kind: FaultKind, message: impl Into<std::borrow::Cow<'static, str>>,
 
 /// The gateway's own key is bad or blocked. The caller's is not, so the caller must not be told 401.
 fn credential_refused() -> Fault {
-    provider(FaultKind::Unavailable, "the provider refused the gateway's credential", Retry::NextDeployment)
-        .with_code("provider_credential_refused")
-        .blaming_credential()
+    own_account("the provider refused the gateway's own credential; the operator must look at it")
 }
 
 fn out_of_money() -> Fault {
-    provider(FaultKind::Unavailable, "the gateway's account at the provider is out of money", Retry::NextDeployment)
-        .with_code("provider_account_empty")
+    own_account("the gateway's account at the provider is out of money; the operator must look at it")
+}
+
+fn own_account(message: &'static str) -> Fault {
+    provider(FaultKind::Unavailable, message, Retry::NextDeployment)
+        .with_status(StatusCode::BAD_GATEWAY)
+        .with_code("provider_credential")
         .blaming_credential()
 }
 
@@ -128,7 +131,7 @@ fn invalid(message: &str, status: u16) -> Fault {
     let lower = message.to_ascii_lowercase();
     let says = |phrases: &[&str]| phrases.iter().any(|phrase| lower.contains(phrase));
     // No money is a 400 here.
-    if says(&["credit balance is too low"]) {
+    if says(&["credit balance is too low", "reached your specified api usage limits"]) {
         return out_of_money();
     }
     if says(&["prompt is too long", "exceed context limit", "exceeds the context", "maximum context length", "context window"]) {
@@ -174,7 +177,7 @@ fn unavailable(retry: Retry) -> Fault {
 }
 
 fn upstream_error() -> Fault {
-    provider(FaultKind::UpstreamError, "the provider reported an internal error", Retry::SameDeployment)
+    provider(FaultKind::UpstreamError, "the provider reported an internal error", Retry::SameDeployment).after_work_began()
 }
 
 /// What the provider says of the caller's own request helps the caller; an absent or endless text does not.
@@ -196,7 +199,7 @@ pub(super) fn encode(fault: &Fault, request_id: RequestId) -> (StatusCode, Bytes
     w.begin_object();
     w.key("type").str("error");
     w.key("error").begin_object();
-    w.key("type").str(type_of(fault.kind()));
+    w.key("type").str(if speaks_of_the_caller(fault) { type_of(fault.kind()) } else { "api_error" });
     w.key("message").str(fault.message());
     w.opt_str("code", fault.code());
     w.opt_str("param", fault.param());
@@ -223,6 +226,8 @@ fn speaks_of_the_caller(fault: &Fault) -> bool {
 
 fn status_of(fault: &Fault) -> StatusCode {
     match fault.kind() {
+        // A caller who reads 401 replaces a key that is good.
+        FaultKind::Authentication | FaultKind::PermissionDenied if !speaks_of_the_caller(fault) => StatusCode::BAD_GATEWAY,
         FaultKind::Overloaded => StatusCode::from_u16(OVERLOADED).unwrap_or(StatusCode::SERVICE_UNAVAILABLE),
         _ => fault.status(),
     }
