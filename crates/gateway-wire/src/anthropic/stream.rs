@@ -2,6 +2,8 @@
 
 mod decoder;
 mod encoder;
+mod frames;
+mod wire;
 
 pub(super) use decoder::Decoder;
 pub(super) use encoder::{Encoder, PING, write_interruption};

@@ -9,9 +9,9 @@ use gateway_core::{
     EventDecoder, Frame, Memo, WireError,
     ir::{Delta, Event, Extras, PartKind, Raw, Seal, ToolKind},
 };
-use serde::{Deserialize, Deserializer, de::Visitor};
 use serde_json::value::RawValue;
 
+use super::wire::Wire;
 use crate::{
     ANTHROPIC_MESSAGES,
     anthropic::{block, fault, names::Names, response, usage::WireUsage},
@@ -357,71 +357,4 @@ fn grown_block(raw: &Raw, grown: &[(Box<str>, String)]) -> Result<Raw, WireError
     }
     w.end_object();
     Json::parse(&out)?.raw()
-}
-
-/// One event. Only what every frame needs is read here, borrowed from the frame.
-#[derive(Debug, Deserialize)]
-struct Wire<'a> {
-    #[serde(rename = "type", borrow, default)]
-    kind: Cow<'a, str>,
-    #[serde(default)]
-    index: Option<u32>,
-    #[serde(borrow, default)]
-    delta: Option<WireDelta<'a>>,
-    #[serde(borrow, default)]
-    message: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    content_block: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    usage: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    error: Option<&'a RawValue>,
-}
-
-#[derive(Debug, Deserialize)]
-struct WireDelta<'a> {
-    #[serde(borrow, default)]
-    text: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    thinking: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    partial_json: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    signature: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    citation: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    stop_reason: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    stop_sequence: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    stop_details: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    container: Option<&'a RawValue>,
-}
-
-/// A string that is borrowed when nothing in it was escaped; serde's own `Option<Cow>` always copies.
-#[derive(Debug)]
-struct Text<'a>(Cow<'a, str>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Either;
-        impl<'de> Visitor<'de> for Either {
-            type Value = Cow<'de, str>;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a string")
-            }
-
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(Cow::Borrowed(text))
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(Cow::Owned(text.to_owned()))
-            }
-        }
-        deserializer.deserialize_str(Either).map(Text)
-    }
 }

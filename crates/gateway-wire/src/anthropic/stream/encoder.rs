@@ -11,6 +11,7 @@ use gateway_core::{
     ir::{Delta, Event, Extras, Finish, FinishReason, PartKind, Raw, Seal, ToolKind},
 };
 
+use super::frames::{delta_frame, frame, inside_a_string, raw_frame, redacted_block, start_frame, stop_frame};
 use crate::{
     ANTHROPIC_MESSAGES,
     anthropic::{
@@ -18,7 +19,7 @@ use crate::{
         fault, response,
         usage::{self, WireUsage},
     },
-    json::{Fields, Json, Kind as JsonKind, Writer, write_str},
+    json::{Fields, Json},
     seal,
 };
 
@@ -355,18 +356,6 @@ impl Open {
     }
 }
 
-fn redacted_block(out: &mut BytesMut, blocks: &mut u32, data: &str) {
-    let index = *blocks;
-    *blocks += 1;
-    start_frame(out, index, |w| {
-        w.begin_object();
-        w.key("type").str("redacted_thinking");
-        w.key("data").str(data);
-        w.end_object();
-    });
-    stop_frame(out, index);
-}
-
 /// The protocol's error event.
 pub(in crate::anthropic) fn write_interruption(fault: &Fault, ctx: &RenderCtx, out: &mut BytesMut) {
     let (_, body) = fault::encode(fault, ctx.request_id);
@@ -380,53 +369,4 @@ fn event_name(raw: &Raw) -> Option<String> {
     let mut fields = Json::parse(raw.text().as_bytes()).ok()?.fields().ok()?;
     let name = fields.take_str("type").ok()??;
     name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_').then(|| name.into_owned())
-}
-
-fn raw_frame(out: &mut BytesMut, name: &str, json: &str) {
-    debug_assert!(Json::parse(json.as_bytes()).is_ok_and(|json| json.kind() == JsonKind::Object), "an event is an object");
-    out.put_slice(b"event: ");
-    out.put_slice(name.as_bytes());
-    out.put_slice(b"\ndata: ");
-    out.extend(json.bytes().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { byte }));
-    out.put_slice(b"\n\n");
-}
-
-fn frame(out: &mut BytesMut, name: &str, write: impl FnOnce(&mut Writer<'_>)) {
-    out.put_slice(b"event: ");
-    out.put_slice(name.as_bytes());
-    out.put_slice(b"\ndata: ");
-    let mut w = Writer::new(out);
-    w.begin_object();
-    w.key("type").str(name);
-    write(&mut w);
-    w.end_object();
-    out.put_slice(b"\n\n");
-}
-
-fn start_frame(out: &mut BytesMut, index: u32, block: impl FnOnce(&mut Writer<'_>)) {
-    frame(out, "content_block_start", |w| {
-        w.key("index").u64(index.into());
-        block(w.key("content_block"));
-    });
-}
-
-fn delta_frame(out: &mut BytesMut, index: u32, kind: &str, field: &str, text: &str) {
-    frame(out, "content_block_delta", |w| {
-        w.key("index").u64(index.into());
-        w.key("delta").begin_object();
-        w.key("type").str(kind);
-        w.key(field).str(text);
-        w.end_object();
-    });
-}
-
-fn stop_frame(out: &mut BytesMut, index: u32) {
-    frame(out, "content_block_stop", |w| w.key("index").u64(index.into()));
-}
-
-/// Text as it stands between the quotes of a JSON string.
-fn inside_a_string(text: &str) -> String {
-    let mut quoted = BytesMut::with_capacity(text.len() + 8);
-    write_str(&mut quoted, text);
-    String::from_utf8_lossy(&quoted[1..quoted.len() - 1]).into_owned()
 }

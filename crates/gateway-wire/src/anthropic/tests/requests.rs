@@ -172,7 +172,8 @@ fn media_is_written_or_named_as_lost() {
 
 #[test]
 fn thinking_finds_room_and_never_exceeds_what_is_paid() {
-    let cases: &[(ReasoningAmount, bool, Option<u32>, Option<u32>, Value, &[&str])] = &[
+    type Row<'a> = (ReasoningAmount, bool, Option<u32>, Option<u32>, Value, &'a [&'a str]);
+    let cases: &[Row<'_>] = &[
         // Amount, model thinks by level, asked, paid → expected, losses.
         (
             ReasoningAmount::Effort(Effort::High),
@@ -313,7 +314,8 @@ fn settings_the_protocol_lacks_are_losses() {
 fn tool_choices() {
     let named = |name: &str| ToolChoice::Named(name.into());
     let allowed = |required| ToolChoice::Allowed { names: vec!["b".into()], required };
-    let cases: &[(Option<ToolChoice>, Option<bool>, Value, usize, &[&str])] = &[
+    type Row<'a> = (Option<ToolChoice>, Option<bool>, Value, usize, &'a [&'a str]);
+    let cases: &[Row<'_>] = &[
         (None, None, Value::Null, 2, &[]),
         (None, Some(false), json!({"type": "auto", "disable_parallel_tool_use": true}), 2, &[]),
         (Some(ToolChoice::None), Some(false), json!({"type": "none"}), 2, &[]),
