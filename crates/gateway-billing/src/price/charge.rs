@@ -146,6 +146,16 @@ pub struct UsageBound {
 /// day that the calendar does not know.
 #[must_use]
 pub fn worst_rates(version: &PriceVersion, input_tokens_max: u64, at_us: i64, reach: TierReach<'_>) -> WorstRates {
+    if reach == TierReach::Default
+        && let Some(steps) = version.worst_by_step(|size| search_worst(version, size, at_us, TierReach::Default))
+        && let Some((_, worst)) = steps.iter().rev().find(|(size, _)| *size <= input_tokens_max)
+    {
+        return *worst;
+    }
+    search_worst(version, input_tokens_max, at_us, reach)
+}
+
+pub(super) fn search_worst(version: &PriceVersion, input_tokens_max: u64, at_us: i64, reach: TierReach<'_>) -> WorstRates {
     let mut worst = WorstRates {
         input: Pico::ZERO,
         input_media: Pico::ZERO,

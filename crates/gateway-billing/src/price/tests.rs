@@ -181,3 +181,18 @@ fn the_nearest_price_is_the_one_a_deployment_is_sold_at() {
     assert_eq!(sold("no-such-model", None, None), Ok(None), "refused, never free");
     assert!(sold("gpt-4.1", Some(&bad), Some(&models)).is_err(), "a broken price is not replaced by another");
 }
+
+#[test]
+fn the_remembered_worst_case_is_the_one_that_a_search_finds() {
+    let version = version_of(
+        r#"{"input":"1","output":"9","overrides":[{"input_tokens_over":256000,"input":"2","output":"1"},
+            {"input_tokens_over":128000,"input":"4"},{"service_tier":"priority","factor":"3"}]}"#,
+    )
+    .unwrap();
+    for size in [0, 1, 128_000, 128_001, 128_002, 256_000, 256_001, 1_000_000, u64::MAX] {
+        let found = charge::search_worst(&version, size, 0, TierReach::Default);
+        assert_eq!(worst_rates(&version, size, 0, TierReach::Default), found, "{size}");
+        assert_eq!(found.input.get(), if size > 128_000 { 4_000_000 } else { 1_000_000 }, "{size}");
+        assert_eq!(worst_rates(&version, size, 0, TierReach::Any).output.get(), 27_000_000);
+    }
+}

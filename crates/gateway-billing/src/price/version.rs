@@ -1,6 +1,6 @@
 //! A published price: immutable, closed, and ready to be asked.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
 use ring::digest;
@@ -8,6 +8,7 @@ use ring::digest;
 use super::{
     PriceError,
     calendar::{Calendars, Hours, Open},
+    charge::WorstRates,
     sku::{Side, Sku},
     terms::{Rates, Terms, TimeBasis},
 };
@@ -56,6 +57,9 @@ pub struct PriceVersion {
     rules: Vec<Rule>,
     /// Every token SKU priced anywhere in the version, for the worst case.
     tokens: Vec<TokenSku>,
+    /// The worst case of requests that name no tier, by the number of long-context steps in reach; made when first
+    /// asked for, and only where no window can change it.
+    worst: OnceLock<Vec<(u64, WorstRates)>>,
 }
 
 /// A token SKU with what the worst case asks of it at every admission.
@@ -116,7 +120,18 @@ impl PriceVersion {
         skus.dedup();
         let token = |sku: &Sku| sku.side().map(|side| TokenSku { sku: sku.clone(), side, media: sku.is_media() });
         let tokens = skus.into_iter().filter_map(token).collect();
-        Ok(Self { id: row.id, book, model, route, sha256: row.sha256, rates: flat(&terms.rates), rules, tokens, terms })
+        Ok(Self {
+            id: row.id,
+            book,
+            model,
+            route,
+            sha256: row.sha256,
+            rates: flat(&terms.rates),
+            rules,
+            tokens,
+            worst: OnceLock::new(),
+            terms,
+        })
     }
 
     /// What the rates are in.
@@ -212,6 +227,19 @@ impl PriceVersion {
     /// Every token SKU that the version prices anywhere.
     pub(super) fn tokens(&self) -> &[TokenSku] {
         &self.tokens
+    }
+
+    /// The worst case at each step from `make`, which is given a size; `None` where a window may change it.
+    pub(super) fn worst_by_step(&self, make: impl Fn(u64) -> WorstRates) -> Option<&[(u64, WorstRates)]> {
+        if self.rules.iter().any(|rule| rule.hours.is_some()) {
+            return None;
+        }
+        Some(self.worst.get_or_init(|| {
+            let mut sizes: Vec<u64> = self.sizes_to_try(u64::MAX).collect();
+            sizes.sort_unstable();
+            sizes.dedup();
+            sizes.into_iter().map(|size| (size, make(size))).collect()
+        }))
     }
 
     /// The sizes just above each long-context step below `input_tokens_max`, and zero.
