@@ -18,6 +18,7 @@ fn classified(status: u16, body: &Value, headers: &[(&str, &str)]) -> (FaultKind
     (fault.kind(), fault.retry(), fault.blames_credential(), fault.code().map(str::to_owned), wait)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "a literal at every call")]
 fn error(status: &str, message: &str, details: Value) -> Value {
     json!({"error": {"code": 0, "message": message, "status": status, "details": details}})
 }
