@@ -172,7 +172,8 @@ fn tools(fields: &mut Fields<'_>) -> Result<Vec<Tool>, WireError> {
 
 fn tool(item: Json<'_>) -> Result<Tool, WireError> {
     let mut fields = item.fields()?;
-    if fields.peek("type").is_some_and(|kind| kind.text() == "\"function\"") {
+    // Some callers leave the type out; a `function` tells as much.
+    if fields.peek("type").map_or(fields.has("function"), |kind| kind.text() == "\"function\"") {
         fields.take("type");
         let inner = fields.need_with("function", Ok)?;
         return function(inner, Some(fields)).within("function");
@@ -224,7 +225,8 @@ fn word(value: Json<'_>) -> Result<ToolChoice, WireError> {
 
 fn chosen(value: Json<'_>) -> Result<ToolChoice, WireError> {
     let mut fields = value.fields()?;
-    match &*fields.need_str("type")? {
+    let stated = if fields.has("function") { fields.take_str("type")?.unwrap_or("function".into()) } else { fields.need_str("type")? };
+    match &*stated {
         kind @ ("function" | "custom") => {
             let name = |value: Json<'_>| Ok(value.fields()?.need_str("name")?.into_owned());
             Ok(ToolChoice::Named(fields.need_with(kind, name)?))

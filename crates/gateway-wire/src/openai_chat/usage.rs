@@ -24,8 +24,13 @@ pub(super) fn decode(usage: Json<'_>) -> Result<Usage, WireError> {
     let less = |total: Option<u64>, parts: &[Option<u64>]| {
         total.map(|total| parts.iter().flatten().fold(total, |n, part| n.saturating_sub(*part)))
     };
+    // Cached tokens may be sound or pictures: the uncached ones of these are at most what the cache leaves of the prompt.
+    let left = less(prompt, &[read, write]);
+    let audio_in = audio_in.map(|n| left.map_or(n, |left| n.min(left)));
+    let left = less(left, &[audio_in]);
+    let image_in = image_in.map(|n| left.map_or(n, |left| n.min(left)));
     Ok(Usage {
-        input_uncached: less(prompt, &[read, write, audio_in, image_in]),
+        input_uncached: less(left, &[image_in]),
         input_cache_read: read,
         input_cache_write_5m: write,
         input_audio: audio_in.filter(|n| *n > 0),
