@@ -24,12 +24,15 @@ pub(super) fn decode(wire: &UsageMetadata<'_>) -> Usage {
     let sent = Modalities::of(wire.prompt_tokens_details.as_deref());
     let cached_by = Modalities::of(wire.cache_tokens_details.as_deref());
     let cached = count(wire.cached_content_token_count);
-    let (audio, image, video) = (
-        sent.audio.saturating_sub(cached_by.audio),
-        sent.image.saturating_sub(cached_by.image),
-        sent.video.saturating_sub(cached_by.video),
-    );
-    usage.input_uncached = Some(minus(prompt, &[cached, audio, image, video]));
+    // Where the cache is not split by modality, what it holds may be any of them: the parts never exceed the whole.
+    let mut rest = prompt.saturating_sub(cached);
+    let mut part = |sent: u64, cached: u64| {
+        let part = sent.saturating_sub(cached).min(rest);
+        rest -= part;
+        part
+    };
+    let (audio, image, video) = (part(sent.audio, cached_by.audio), part(sent.image, cached_by.image), part(sent.video, cached_by.video));
+    usage.input_uncached = Some(rest);
     usage.input_cache_read = wire.cached_content_token_count.map(|_| cached.saturating_sub(cached_by.audio));
     usage.input_audio_cache_read = some_if_any(cached_by.audio.min(cached));
     usage.input_audio = some_if_any(audio);

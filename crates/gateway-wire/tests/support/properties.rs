@@ -99,6 +99,9 @@ pub(crate) fn whole_answer(egress: &dyn Egress, cassette: &Cassette, memo: &Memo
 /// A streamed answer: does not depend on splits, adds up, reads the same for every caller, and is relayed but for its model.
 pub(crate) fn streamed_answer(egress: &dyn Egress, cassette: &Cassette, memo: &Memo, usage: impl Fn(&Value, &Usage) -> Held) -> Held {
     let body = Bytes::copy_from_slice(&cassette.body);
+    if broken(&cassette.body) {
+        return refused_stream(egress, memo, &body);
+    }
     let (events, folded) = decode(egress, memo, std::slice::from_ref(&body))?;
     if let Some(found) = &folded.usage {
         usage(&last_usage(&cassette.body), found)?;
@@ -118,6 +121,31 @@ pub(crate) fn streamed_answer(egress: &dyn Egress, cassette: &Cassette, memo: &M
         let reader = reader(to);
         let (_, again) = decode(&*reader, &Memo::default(), &[Bytes::from(written)]).map_err(|e| format!("as {to}: {e}"))?;
         same(&folded, &again, to.as_str())?;
+    }
+    Ok(())
+}
+
+/// A stream in which the provider reported an error, or which it never finished.
+fn broken(stream: &[u8]) -> bool {
+    let frames = frames(stream);
+    let finished = |frame: &Value| {
+        let choices = [&frame["choices"], &frame["candidates"]].into_iter().filter_map(Value::as_array).flatten();
+        choices.into_iter().any(|choice| choice["finish_reason"].is_string() || choice["finishReason"].is_string())
+    };
+    frames.iter().any(|frame| frame["error"].is_object()) || !frames.iter().any(finished)
+}
+
+/// Such a stream must pass for a clean end nowhere.
+fn refused_stream(egress: &dyn Egress, memo: &Memo, body: &Bytes) -> Held {
+    let ends = |what: &str, clean: bool| if clean { Err(format!("a broken stream ends well: {what}")) } else { Ok(()) };
+    for chunks in [vec![body.clone()], chunks(body, 1, 0)] {
+        ends("decoded", decode(egress, memo, &chunks).is_ok())?;
+        ends("relayed", play(&mut *egress.relay(&RelayCtx { render: render(), memo: memo.clone() }), &chunks).is_ok())?;
+        for ingress in ingresses() {
+            let encoder = ingress.event_encoder(&render());
+            let mut relay = Transcoder::new(egress.framer(), egress.event_decoder(memo.clone()), encoder);
+            ends(ingress.protocol().as_str(), play(&mut relay, &chunks).is_ok())?;
+        }
     }
     Ok(())
 }
