@@ -100,6 +100,9 @@ impl<'r> Run<'r> {
             if self.attempts >= policy.attempts_per_call {
                 return Step::Stop;
             }
+            if self.deadline(deployment) <= self.now() {
+                return self.too_late();
+            }
             // Health may have changed since the plan was made, also by this call's own failures.
             let pass = match self.call().mode() {
                 Mode::Test => None,
@@ -161,8 +164,8 @@ impl<'r> Run<'r> {
                 record.close(AttemptEnd::failed(&fault));
                 self.waited += now - began;
                 if let Some(pass) = pass {
-                    // A caller may shorten the time limits; a limit no provider could have met says nothing about it.
-                    let hurried = fault.kind() == FaultKind::Timeout && (now >= deadline || now - began < deployment.timeouts.connect);
+                    // A caller may shorten the time limits; a limit that is not the deployment's own says nothing about it.
+                    let hurried = fault.kind() == FaultKind::Timeout && (now >= deadline || now - began < shortest_limit(deployment));
                     if hurried { drop(pass) } else { pass.failed(&fault, now) }
                 }
                 Outcome::Fault(fault)
@@ -198,11 +201,19 @@ impl<'r> Run<'r> {
         }
     }
 
-    /// The attempt was cut off by a deadline: the call's, which ends it, or the deployment's own shorter one.
+    /// The attempt was cut off by a deadline.
     fn after_deadline(&mut self, deployment: &Deployment) -> Step {
         self.failures.push(format!("{}/{}: {}", deployment.provider, deployment.upstream_model, FaultKind::Timeout.as_str()));
-        let message = "the call took longer than its total time limit; ask for a stream, for less output, or for more time";
-        self.last = Some(Fault::new(FaultKind::Timeout, Origin::Gateway, message).after_work_began());
+        self.last = None;
+        self.too_late()
+    }
+
+    /// There is no time for the deployment: by its own total limit, or by the call's, which ends everything.
+    fn too_late(&mut self) -> Step {
+        self.last.get_or_insert_with(|| {
+            let message = "the call took longer than its total time limit; ask for a stream, for less output, or for more time";
+            Fault::new(FaultKind::Timeout, Origin::Gateway, message).after_work_began()
+        });
         if self.now() >= self.call().ctx().deadline { Step::Stop } else { Step::Next }
     }
 
@@ -240,6 +251,12 @@ impl<'r> Run<'r> {
     fn now(&self) -> Instant {
         self.router.clock.monotonic()
     }
+}
+
+/// The least time in which the deployment, by its own limits, can time out.
+fn shortest_limit(deployment: &Deployment) -> Duration {
+    let limits = &deployment.timeouts;
+    limits.connect.min(limits.first_byte_stream).min(limits.first_byte_whole).min(limits.between_chunks)
 }
 
 /// The refusal of a call whose every deployment rests.

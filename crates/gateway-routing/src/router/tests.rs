@@ -193,6 +193,20 @@ async fn a_deployments_shorter_total_leaves_time_for_the_next() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn no_attempt_is_sent_when_there_is_no_time_for_it() {
+    let total = |seconds| Timeouts { total: Duration::from_secs(seconds), ..Timeouts::default() };
+    let slow = || vec![next(FaultKind::Unavailable).after(Duration::from_secs(4))];
+    let scene =
+        Scene::with(vec![slow(), slow(), vec![Act::text("in time")]], |n, place| Deployment { timeouts: total([600, 3, 600][n]), ..place });
+    scene.run(TestCall::to("m0")).await.expect("the third one has the time");
+    assert_eq!(scene.counts(), [1, 0, 1]);
+    let scene = Scene::new(vec![slow(), slow(), slow()]);
+    let fault = scene.run(TestCall::to("m0").within(Duration::from_secs(8))).await.map(drop).expect_err("no time is left");
+    // What went wrong says more than that time ran out.
+    assert_eq!((scene.counts(), fault.kind()), (vec![1, 1, 0], FaultKind::Unavailable));
+}
+
+#[tokio::test(start_paused = true)]
 async fn no_pause_runs_past_the_deadline() {
     let scene = Scene::new(vec![vec![limited(4); 3], vec![Act::text("at once")]]);
     let reply = scene.run(TestCall::to("m0").within(Duration::from_secs(3))).await.expect("the second one serves");
