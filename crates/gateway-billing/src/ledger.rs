@@ -15,6 +15,7 @@ use async_trait::async_trait;
 use gateway_core::{Clock, KeyRefusal, KeyStore, Principal, Secret, SystemClock};
 use sqlx::SqlitePool;
 
+pub(crate) use self::prices::rows as price_rows;
 pub use self::{
     accounts::{Account, AccountPage, BalanceReading, Grant, NewAccount, PageRequest},
     credit::{Credit, Credited, TransactionView},
@@ -30,7 +31,7 @@ use crate::{
     price::PriceBook,
     recovery::Recovered,
     store::{Store, StoreOptions},
-    verify::{Recompute, Report},
+    verify::Report,
 };
 
 /// How to open a ledger.
@@ -147,15 +148,13 @@ impl Ledger {
         }
     }
 
-    /// Checks the books on one consistent snapshot, beside the running traffic. `recompute` prices a settlement again.
+    /// Checks the books on one consistent snapshot, beside the running traffic.
     ///
     /// # Errors
     /// The database cannot be read.
-    pub async fn verify(&self, recompute: Option<Arc<dyn Recompute>>) -> Result<Report, LedgerError> {
+    pub async fn verify(&self) -> Result<Report, LedgerError> {
         let path = self.store.path().to_owned();
-        tokio::task::spawn_blocking(move || crate::verify::verify_file(&path, recompute.as_deref()))
-            .await
-            .map_err(|_| LedgerError::Stopped)?
+        tokio::task::spawn_blocking(move || crate::verify::verify_file(&path)).await.map_err(|_| LedgerError::Stopped)?
     }
 }
 

@@ -42,65 +42,24 @@ pub struct Report {
     pub earlier_boot_holds: u64,
 }
 
-/// A settlement as it stands, for whoever prices it again.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredSettlement {
-    /// The price version it was pinned to.
-    pub price_version: i64,
-    /// The plan version it was pinned to.
-    pub plan_version: i64,
-    /// The normalised usage.
-    pub leaves: Vec<u8>,
-    /// Arrival of the request, at which prices are judged.
-    pub created_at: i64,
-    /// The charge that was booked.
-    pub charge: i64,
-    /// Input tokens that were booked.
-    pub tokens_in: i64,
-    /// Output tokens that were booked.
-    pub tokens_out: i64,
-    /// The flags that were booked.
-    pub flags: i64,
-    /// The usage source that was booked.
-    pub usage_source: i64,
-}
-
-/// Prices settlements again from what is stored: INV-9 and INV-10.
-pub trait Recompute: Send + Sync {
-    /// Reads what it needs, for example the price versions. Called once, before the rows.
-    ///
-    /// # Errors
-    /// The database cannot be read.
-    fn prepare<'c>(&self, connection: &'c Connection) -> Result<Box<dyn Recomputing + 'c>, LedgerError>;
-}
-
-/// The second half of [`Recompute`].
-pub trait Recomputing {
-    /// INV-9: whether the leaves add up to the totals; a sentence if not.
-    fn leaves(&mut self, settlement: &StoredSettlement) -> Option<String>;
-
-    /// INV-10: whether the charge follows from the leaves and the versions; a sentence if not.
-    fn charge(&mut self, settlement: &StoredSettlement) -> Option<String>;
-}
-
 /// Checks the books in a file, whether or not a gateway is running on it.
 ///
 /// # Errors
 /// The file cannot be read, or is not a ledger.
-pub fn verify_file(path: &Path, recompute: Option<&dyn Recompute>) -> Result<Report, LedgerError> {
+pub fn verify_file(path: &Path) -> Result<Report, LedgerError> {
     let connection = open_read_only(path)?;
     connection.execute_batch("BEGIN")?;
-    verify(&connection, recompute)
+    verify(&connection)
 }
 
 /// Checks the books through a connection, which should be inside a read transaction.
-pub(crate) fn verify(connection: &Connection, recompute: Option<&dyn Recompute>) -> Result<Report, LedgerError> {
+fn verify(connection: &Connection) -> Result<Report, LedgerError> {
     let mut checks = Vec::new();
     for (id, rows, violations) in BY_QUERY {
         checks.push(by_query(connection, id, rows, violations)?);
     }
     checks.push(settlements::prices_are_as_published(connection)?);
-    checks.extend(settlements::recomputed(connection, recompute)?);
+    checks.extend(settlements::recomputed(connection)?);
     checks.push(chain::check(connection)?);
     checks.sort_by_key(|check| order(check.id));
     let count = |sql| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map(i64::unsigned_abs);

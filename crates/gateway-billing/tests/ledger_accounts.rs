@@ -14,7 +14,7 @@ async fn ledger(folder: &tempfile::TempDir) -> std::sync::Arc<Ledger> {
 }
 
 async fn check(ledger: &Ledger) {
-    let report = ledger.verify(None).await.unwrap();
+    let report = ledger.verify().await.unwrap();
     assert!(report.ok, "{report:#?}");
     assert_eq!(report.earlier_boot_holds, 0);
 }
