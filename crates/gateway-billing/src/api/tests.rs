@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{BillingApi, Sight, Viewer, period::Period, report::percentage};
 use crate::{
     ledger::{Grant, Ledger, LedgerOptions, NewAccount},
-    price::{Calendars, Coverage, Draft, PriceInput, Repricing, SELL_BOOK, Source},
+    price::{Calendars, Coverage, Draft, PriceInput, SELL_BOOK, Source},
     verify::verify_file,
 };
 use gateway_core::Mode;
@@ -191,12 +191,12 @@ async fn the_report_adds_up_and_agrees_with_the_books() {
     );
     let before = scene.read("/v1/billing/cost-report?period=2026-10").await;
     assert_eq!((&before["total_requests"], &before["model_breakdown"]), (&json!(0), &json!({})));
-    let checks = verify_file(&scene.folder.path().join("ledger.db"), Some(&Repricing)).unwrap().checks;
+    let checks = verify_file(&scene.folder.path().join("ledger.db")).unwrap().checks;
     for check in checks.iter().filter(|check| ["INV-8", "INV-9", "INV-10"].contains(&check.id)) {
         assert!(check.violations.is_empty() && check.rows > 0, "{check:?}");
     }
     scene.settle(id(9), USAGE, (12_000, 701), 17_312_001);
-    let checks = verify_file(&scene.folder.path().join("ledger.db"), Some(&Repricing)).unwrap().checks;
+    let checks = verify_file(&scene.folder.path().join("ledger.db")).unwrap().checks;
     let violated = |id: &str| checks.iter().find(|check| check.id == id).unwrap().violations.len();
     assert_eq!((violated("INV-9"), violated("INV-10")), (1, 1));
 }
