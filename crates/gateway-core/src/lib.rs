@@ -48,3 +48,8 @@ pub use provider::{Provider, Readiness};
 pub use reply::{Reply, ReplyBody, ReplyHead};
 pub use secret::Secret;
 pub use usage::Usage;
+
+/// The README's example, compiled and run.
+#[cfg(all(doctest, feature = "testing"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
