@@ -172,6 +172,9 @@ impl Slot {
             .timer(TokioTimer::new())
             .http2_only(only_http2)
             .http2_adaptive_window(true)
+            // A connection that died unseen would take a hundred streams with it, each until its own limit.
+            .http2_keep_alive_interval(Duration::from_secs(20))
+            .http2_keep_alive_timeout(Duration::from_secs(10))
             .build(connector);
         Self { client, in_flight: Arc::default() }
     }

@@ -10,7 +10,7 @@ use gateway_core::{
     stream::{EventPump, RelayPump, Transcoder},
 };
 use http::{
-    HeaderValue, Response, StatusCode,
+    HeaderMap, HeaderValue, Response, StatusCode,
     header::{CONTENT_ENCODING, CONTENT_TYPE, SET_COOKIE},
 };
 use http_body::Body;
@@ -64,15 +64,15 @@ impl<'a, A: Adapter> Exchange<'a, A> {
         B: Body<Data = Bytes, Error = Fault> + Send + 'static,
     {
         let status = response.status();
-        if let Some(fault) = self.compressed(&response) {
-            return Err(fault);
-        }
         if status.is_redirection() {
             // Following would send a key to whoever the answer names.
             return Err(self.bad(&format!("answered with the redirect {}, which is not followed; check its base_url", status.as_u16())));
         }
         if !status.is_success() {
             return Err(self.refused(response).await);
+        }
+        if compressed(response.headers()) {
+            return Err(self.bad("compressed its answer although it was asked not to"));
         }
         let asked_stream = self.attempt.call.peek().stream;
         match shape(&response, asked_stream) {
@@ -161,12 +161,14 @@ impl<'a, A: Adapter> Exchange<'a, A> {
         parts.headers.remove(SET_COOKIE);
         let mut body = pin!(body);
         let mut read = BytesMut::new();
+        // What is compressed cannot be read, but the status still says what happened.
+        let bytes_max = if compressed(&parts.headers) { 0 } else { ERROR_BYTES_MAX };
         let mut limit = self.first_byte;
-        while read.len() < ERROR_BYTES_MAX {
+        while read.len() < bytes_max {
             // A body that is slow or broken does not change what the status says.
             let Ok(Some(Ok(frame))) = timeout_at(limit, body.frame()).await else { break };
             if let Ok(data) = frame.into_data() {
-                read.extend_from_slice(&data[..data.len().min(ERROR_BYTES_MAX - read.len())]);
+                read.extend_from_slice(&data[..data.len().min(bytes_max - read.len())]);
             }
             limit = self.next_chunk();
         }
@@ -220,12 +222,6 @@ impl<'a, A: Adapter> Exchange<'a, A> {
         head.upstream_wait = self.clock.monotonic().saturating_duration_since(self.began);
     }
 
-    fn compressed<B>(&self, response: &Response<B>) -> Option<Fault> {
-        let encoding = response.headers().get(CONTENT_ENCODING)?;
-        let plain = encoding.as_bytes().eq_ignore_ascii_case(b"identity") || encoding.is_empty();
-        (!plain).then(|| self.bad("compressed its answer although it was asked not to"))
-    }
-
     fn egress(&self) -> &dyn Egress {
         self.adapter.egress(&self.attempt.deployment)
     }
@@ -255,6 +251,11 @@ impl<'a, A: Adapter> Exchange<'a, A> {
     fn too_large(&self) -> Fault {
         self.bad(&format!("sent more than {} MiB, the most a whole answer may have", WHOLE_BYTES_MAX / 1_024 / 1_024))
     }
+}
+
+/// Whether the body is in an encoding that was not asked for.
+fn compressed(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_ENCODING).is_some_and(|encoding| !encoding.is_empty() && !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
 fn shape<B>(response: &Response<B>, asked_stream: bool) -> Shape {

@@ -122,6 +122,12 @@ async fn errors_are_read_up_to_64_kib_and_answers_up_to_32_mib() {
 }
 
 #[tokio::test]
+async fn a_compressed_error_still_says_what_its_status_says() {
+    let refused = status("429 Slow", "content-encoding: gzip\r\nretry-after: 2\r\n", "\x1f");
+    fails(vec![refused], false, FaultKind::RateLimited, Retry::SameDeployment, "with 0 bytes").await;
+}
+
+#[tokio::test]
 async fn losses_are_reported_or_refused_before_anything_is_sent() {
     let upstream = Upstream::always(vec![json(WHOLE)]).await;
     let house = House::other(upstream.address);
