@@ -35,6 +35,9 @@ pub(crate) struct Options {
     /// A short run of the debug build, to see that everything works; its figures mean nothing
     #[arg(long)]
     quick: bool,
+    /// Use the programs that are built already
+    #[arg(long)]
+    built: bool,
     /// Write the table to docs/benchmarks.md
     #[arg(long)]
     write: bool,
@@ -67,7 +70,7 @@ pub(crate) fn bench(options: &Options) -> Result<()> {
         fs::remove_dir_all(&folder)?;
     }
     fs::create_dir_all(&folder)?;
-    let programs = Programs::build(options.quick)?;
+    let programs = Programs::build(options)?;
     let cores = shell::works("taskset", &["--version"]) && std::thread::available_parallelism().is_ok_and(|cores| cores.get() >= 2);
     let core = |n: usize| cores.then_some(CORES[n]);
     let (_upstream, upstream_address) = upstream(&programs.bench, core(1))?;
@@ -134,13 +137,15 @@ struct Programs {
 }
 
 impl Programs {
-    fn build(quick: bool) -> Result<Self> {
+    fn build(options: &Options) -> Result<Self> {
         let mut arguments = vec!["build", "--locked", "-p", "bellwether", "-p", "bench"];
-        if !quick {
+        if !options.quick {
             arguments.push("--release");
         }
-        shell::cargo(&arguments)?;
-        let folder = shell::target().join(if quick { "debug" } else { "release" });
+        if !options.built {
+            shell::cargo(&arguments)?;
+        }
+        let folder = shell::target().join(if options.quick { "debug" } else { "release" });
         Ok(Self { bellwether: folder.join("bellwether"), bench: folder.join("bench") })
     }
 }
