@@ -142,10 +142,9 @@ impl Relay for ChatRelay {
     }
 
     fn finish(&mut self, out: &mut VecDeque<Bytes>, emit: &mut dyn FnMut(Signal)) -> Result<(), Fault> {
-        if let Some(last) = self.cutter.finish().map_err(WireError::into_upstream_fault)? {
-            let result = self.frame(last, out, emit);
-            self.flush(out);
-            result?;
+        // The last frame may lack its blank line; callers must not wait for it, so it gets one.
+        if self.cutter.has_pending() {
+            self.push(Bytes::from_static(b"\n\n"), out, emit)?;
         }
         if !self.seen.is_finished() {
             return Err(WireError::new("the stream ended without a finish reason").into_upstream_fault());

@@ -2,15 +2,16 @@
 
 use std::borrow::Cow;
 
+use bytes::BytesMut;
 use gateway_core::{
     WireError,
-    ir::{ChatRequest, Effort, Logprobs, OutputFormat, Reasoning, ReasoningAmount, Sampling, Tool, ToolChoice, ToolSpec},
+    ir::{ChatRequest, Effort, Extras, Logprobs, OutputFormat, Raw, Reasoning, ReasoningAmount, Sampling, Tool, ToolChoice, ToolSpec},
 };
 
 use super::{extras::nest, messages, parts::cache_mark, peek::CONTROL_KEYS};
 use crate::{
     OPENAI_CHAT,
-    json::{Fields, Json, Kind, Within},
+    json::{Fields, Json, Kind, Within, Writer},
 };
 
 pub(super) fn decode(body: &[u8]) -> Result<ChatRequest, WireError> {
@@ -23,6 +24,7 @@ pub(super) fn decode(body: &[u8]) -> Result<ChatRequest, WireError> {
     let newer_limit = fields.take_u32("max_completion_tokens")?;
     let older_limit = fields.take_u32("max_tokens")?;
     let reasoning = reasoning(&mut fields)?;
+    let stream_options = stream_options(&mut fields)?;
     let logprobs_wanted = fields.take_bool("logprobs")?;
     let top_logprobs = fields.take_u32("top_logprobs")?;
     Ok(ChatRequest {
@@ -42,8 +44,32 @@ pub(super) fn decode(body: &[u8]) -> Result<ChatRequest, WireError> {
         service_tier: fields.take_string("service_tier")?,
         cache: fields.take_with("cache_control", cache_mark)?,
         stream: fields.take_bool("stream")?.unwrap_or(false),
-        extras: fields.extras(OPENAI_CHAT)?,
+        extras: with_stream_options(fields.extras(OPENAI_CHAT)?, stream_options),
     })
+}
+
+/// Takes `stream_options` but for `include_usage`, which concerns the gateway alone: upstream is always asked.
+fn stream_options(fields: &mut Fields<'_>) -> Result<Option<Raw>, WireError> {
+    let Some(mut options) = fields.take_fields("stream_options")? else { return Ok(None) };
+    options.take("include_usage");
+    let mut out = BytesMut::new();
+    let mut w = Writer::new(&mut out);
+    w.begin_object();
+    let mut any = false;
+    for (key, value) in options.rest() {
+        any = true;
+        w.key(key).raw(value.text());
+    }
+    w.end_object();
+    if any { Json::parse(&out)?.raw().within("stream_options").map(Some) } else { Ok(None) }
+}
+
+fn with_stream_options(mut extras: Option<Extras>, options: Option<Raw>) -> Option<Extras> {
+    if let Some(options) = options {
+        let all = extras.get_or_insert_with(|| Extras { origin: OPENAI_CHAT, fields: Vec::new() });
+        all.fields.push(("stream_options".into(), options));
+    }
+    extras
 }
 
 fn sampling(fields: &mut Fields<'_>) -> Result<Sampling, WireError> {

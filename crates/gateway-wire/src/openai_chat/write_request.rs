@@ -200,6 +200,7 @@ impl Keys<'_, '_> {
 
     fn sampling(&mut self, request: &ChatRequest) {
         let (sampling, quirks) = (&request.sampling, &self.target.deployment.quirks);
+        // A caller of this protocol who sent it has it among the extras.
         let top_k = sampling.top_k.filter(|_| get(request.extras.as_ref(), "top_k").is_none());
         if quirks.no_sampling {
             for (key, given) in
@@ -284,6 +285,10 @@ impl Keys<'_, '_> {
         let accepted = &self.target.deployment.quirks.accepted_keys;
         for (key, value) in &extras.fields {
             if &**key == "stream_options" {
+                continue;
+            }
+            if &**key == "top_k" && self.target.deployment.quirks.no_sampling {
+                self.losses.push("top_k", LossReason::RefusedByModel);
                 continue;
             }
             if extras.origin != OPENAI_CHAT {

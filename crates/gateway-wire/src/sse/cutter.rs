@@ -93,6 +93,12 @@ impl SseCutter {
         Ok(())
     }
 
+    /// Whether a frame has begun and not ended.
+    #[must_use]
+    pub fn has_pending(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
     /// The bytes have ended: the last frame, if it lacked its blank line.
     ///
     /// # Errors
