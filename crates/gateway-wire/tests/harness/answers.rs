@@ -73,7 +73,7 @@ fn stream(case: &Case, lost: &mut Vec<String>) -> Option<ChatResponse> {
     for ingress in codecs::ingresses() {
         let to = ingress.protocol();
         let mut losses = Losses::new();
-        let played = replay::transcode(case, &*egress, &*ingress, &stream);
+        let played = replay::transcode(case, &*egress, &*ingress, &relay_ctx(case), &stream);
         for signal in &played.signals {
             if let Signal::Loss(loss) = signal {
                 losses.push(loss.path.clone(), loss.reason);

@@ -76,6 +76,11 @@ impl Case {
         Golden(self.dir.join("expect").join(file))
     }
 
+    /// An expected file beside the given ones.
+    pub(crate) fn beside(&self, file: &str) -> Golden {
+        Golden(self.dir.join(file))
+    }
+
     /// How answers are shown: fixed id, model and time.
     pub(crate) fn render(&self) -> RenderCtx {
         RenderCtx {

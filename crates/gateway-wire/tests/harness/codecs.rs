@@ -6,16 +6,17 @@ use gateway_core::{Egress, Ingress};
 use gateway_wire::{
     anthropic::{AnthropicEgress, AnthropicIngress},
     gemini::GeminiEgress,
+    openai_chat::{OpenAiChatEgress, OpenAiChatIngress},
 };
 
 /// The callers' halves.
 pub(crate) fn ingresses() -> Vec<Arc<dyn Ingress>> {
-    vec![Arc::new(AnthropicIngress::new())]
+    vec![Arc::new(OpenAiChatIngress::new()), Arc::new(AnthropicIngress::new())]
 }
 
 /// The providers' halves.
 pub(crate) fn egresses() -> Vec<Arc<dyn Egress>> {
-    vec![Arc::new(AnthropicEgress::new()), Arc::new(GeminiEgress::new())]
+    vec![Arc::new(OpenAiChatEgress::new()), Arc::new(AnthropicEgress::new()), Arc::new(GeminiEgress::new())]
 }
 
 pub(crate) fn ingress(protocol: &str) -> Option<Arc<dyn Ingress>> {

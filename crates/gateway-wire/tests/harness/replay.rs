@@ -54,10 +54,10 @@ fn decode_once(egress: &dyn Egress, chunks: &[Bytes]) -> (String, Option<ChatRes
     (text, (!failed).then(|| fold.finish()))
 }
 
-pub(crate) fn transcode(case: &Case, egress: &dyn Egress, ingress: &dyn Ingress, stream: &Bytes) -> Played {
+pub(crate) fn transcode(case: &Case, egress: &dyn Egress, ingress: &dyn Ingress, ctx: &RelayCtx, stream: &Bytes) -> Played {
     play(case, stream, &|| {
-        let encoder = ingress.event_encoder(&case.render());
-        Box::new(Transcoder::new(egress.framer(), egress.event_decoder(Memo::default()), encoder))
+        let encoder = ingress.event_encoder(&ctx.render);
+        Box::new(Transcoder::new(egress.framer(), egress.event_decoder(ctx.memo.clone()), encoder))
     })
 }
 
