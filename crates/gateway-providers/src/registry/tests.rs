@@ -13,7 +13,7 @@ fn shipped() -> Registry {
 fn the_shipped_specs_parse_and_are_found_by_name_and_alias() {
     let registry = shipped();
     let ids: Vec<&str> = registry.iter().map(|factory| factory.id()).collect();
-    assert_eq!(ids, ["openai", "anthropic", "google", "deepseek", "mistral"]);
+    assert_eq!(ids, ["openai", "anthropic", "google", "deepseek", "mistral", "openrouter"]);
     assert_eq!(registry.find("gemini").map(|factory| factory.id()).ok(), Some("google"));
     let error = registry.find("opanai").err().expect("unknown").to_string();
     assert!(error.contains("openai, anthropic") && error.contains("base_url"), "{error}");

@@ -151,10 +151,11 @@ impl Served {
 }
 
 /// Every provider that is reached differently, with one of its models.
-pub(crate) const PROVIDERS: [(&str, &str); 5] = [
+pub(crate) const PROVIDERS: [(&str, &str); 6] = [
     ("openai", "gpt-4.1"),
     ("anthropic", "claude-sonnet-4-5"),
     ("google", "gemini-2.5-flash"),
     ("deepseek", "deepseek-chat"),
     ("mistral", "mistral-large-latest"),
+    ("openrouter", "deepseek/deepseek-chat"),
 ];
