@@ -55,6 +55,7 @@ pub struct Receipt {
     pub remaining: Nano,
 }
 
+#[derive(Clone)]
 struct Trying {
     n: u32,
     deployment: Arc<Deployment>,
@@ -344,15 +345,19 @@ impl Open {
 
     /// Rows only where there is something to tell beyond the settlement itself.
     fn attempt_rows(&self, now_us: i64) -> Vec<AttemptRow> {
-        let attempts = self.attempts.lock();
-        let plain = match attempts.as_slice() {
-            [] => true,
-            [only] => matches!(only.ended, None | Some((AttemptEnd::Served, ..))),
-            _ => false,
+        let attempts = {
+            let attempts = self.attempts.lock();
+            let plain = match attempts.as_slice() {
+                [] => true,
+                [only] => matches!(only.ended, None | Some((AttemptEnd::Served, ..))),
+                _ => false,
+            };
+            if plain {
+                return Vec::new();
+            }
+            // Pricing an attempt looks at the attempts again, so the lock must be free by then.
+            attempts.clone()
         };
-        if plain {
-            return Vec::new();
-        }
         attempts.iter().map(|trying| self.attempt_row(trying, now_us)).collect()
     }
 
