@@ -38,6 +38,8 @@ fn without_body(fault: Fault, mut upstream: UpstreamError) -> Fault {
 
 /// An error report that came with status 200, if `body` is one.
 pub(super) fn in_body(body: &[u8]) -> Option<Fault> {
+    // Nearly every answer lacks the word, which one search tells.
+    memchr::memmem::find(body, b"error")?;
     let fields = Json::parse(body).ok()?.fields().ok()?;
     let is_error = fields.has("error") || fields.peek("type").is_some_and(|kind| kind.text() == "\"error\"");
     is_error.then(|| classify(&reported(body), None).after_work_began())

@@ -3,12 +3,12 @@
 //! The decoder runs beside it for the meter, so that both paths count the same. `message_stop` is held back until the
 //! end is certain.
 
-use std::collections::VecDeque;
+use std::{borrow::Cow, collections::VecDeque};
 
 use bytes::{Bytes, BytesMut};
 use gateway_core::{
-    EventDecoder, Fault, Frame, Memo, Relay, RelayCtx, RenderCtx, Signal, WireError,
-    ir::{Delta, Event, PartBody, PartKind},
+    EventDecoder, Fault, Frame, Relay, RelayCtx, RenderCtx, Signal, WireError,
+    ir::{Delta, Event, PartKind},
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -16,9 +16,10 @@ use serde_json::value::RawValue;
 use super::{
     fault, response,
     stream::{Decoder, PING, write_interruption},
+    usage::WireUsage,
 };
 use crate::{
-    json::write_str,
+    json::{Json, write_str},
     sse::{Cut, SseCutter},
 };
 
@@ -208,45 +209,77 @@ fn offset(whole: &[u8], part: &str) -> Option<usize> {
     (at + part.len() <= whole.len()).then_some(at)
 }
 
-/// Relays a whole answer. The answer to a token count has no model and uses nothing.
+/// Relays a whole answer. The answer to a token count has no model and uses nothing. Only what the meter needs is read:
+/// the decoder would copy every word of the answer to count it.
 pub(super) fn whole(ctx: &RelayCtx, body: Bytes, emit: &mut dyn FnMut(Signal)) -> Result<Bytes, Fault> {
     if let Some(fault) = fault::in_body(&body) {
         return Err(fault);
     }
-    let named: Named<'_> =
-        serde_json::from_slice(&body).map_err(|error| WireError::new(format!("not a JSON object: {error}")).into_upstream_fault())?;
-    let Some(named) = named.model else {
-        return if is_count(&body) { Ok(body) } else { Err(WireError::at("model", "is required").into_upstream_fault()) };
+    let answer: Whole<'_> = serde_json::from_slice(&body).map_err(|error| broken(&error))?;
+    let (Some(model), Some(content)) = (answer.model, &answer.content) else {
+        let counted = answer.model.is_none() && answer.input_tokens.is_some();
+        return if counted { Ok(body) } else { Err(WireError::new("neither an answer nor a count").into_upstream_fault()) };
     };
-    let answer = response::decode(&body, &Memo::default()).map_err(WireError::into_upstream_fault)?;
+    let mut bytes = 0;
+    for block in content {
+        bytes += block.content_bytes().map_err(WireError::into_upstream_fault)?;
+    }
     if let Some(usage) = answer.usage {
-        emit(Signal::Usage { usage, is_final: true });
+        let usage = Json::parse(usage.get().as_bytes()).and_then(WireUsage::decode).map_err(WireError::into_upstream_fault)?;
+        emit(Signal::Usage { usage: usage.canonical(), is_final: true });
     }
-    for choice in &answer.choices {
-        emit(Signal::Content { bytes: choice.parts.iter().map(|part| content_bytes(&part.body)).sum() });
-        emit(Signal::Finish(choice.finish.reason));
-    }
-    let Some(start) = offset(&body, named.get()) else { return Ok(body) };
+    emit(Signal::Content { bytes });
+    emit(Signal::Finish(response::finish_of(answer.stop_reason.as_deref(), None, false).reason));
+    let Some(start) = offset(&body, model.get()) else { return Ok(body) };
     let mut out = BytesMut::with_capacity(body.len() + ctx.render.model.len());
     out.extend_from_slice(&body[..start]);
     write_str(&mut out, &ctx.render.model);
-    out.extend_from_slice(&body[start + named.get().len()..]);
+    out.extend_from_slice(&body[start + model.get().len()..]);
     Ok(out.freeze())
 }
 
-fn is_count(body: &[u8]) -> bool {
-    #[derive(Deserialize)]
-    struct Count {
-        #[serde(rename = "input_tokens")]
-        _input_tokens: u64,
-    }
-    serde_json::from_slice::<Count>(body).is_ok()
+fn broken(error: &serde_json::Error) -> Fault {
+    WireError::new(format!("not an answer of the protocol: {error}")).into_upstream_fault()
 }
 
-fn content_bytes(body: &PartBody) -> usize {
-    match body {
-        PartBody::Text { text, .. } | PartBody::Reasoning(text) | PartBody::Refusal(text) => text.len(),
-        PartBody::ToolCall(call) => call.arguments.len(),
-        PartBody::Media(_) | PartBody::ToolResult(_) | PartBody::Opaque { .. } => 0,
+#[derive(Deserialize)]
+struct Whole<'a> {
+    #[serde(borrow, default)]
+    model: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    content: Option<Vec<Block<'a>>>,
+    #[serde(borrow, default)]
+    usage: Option<&'a RawValue>,
+    #[serde(default)]
+    stop_reason: Option<Box<str>>,
+    /// Of the answer to a count.
+    #[serde(default)]
+    input_tokens: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct Block<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Cow<'a, str>,
+    #[serde(borrow, default)]
+    text: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    thinking: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    input: Option<&'a RawValue>,
+}
+
+impl Block<'_> {
+    fn content_bytes(&self) -> Result<usize, WireError> {
+        let length = |text: Option<&RawValue>| match text {
+            Some(text) => Json::parse(text.get().as_bytes())?.str().map(|text| text.len()),
+            None => Ok(0),
+        };
+        match &*self.kind {
+            "text" => length(self.text),
+            "thinking" => length(self.thinking),
+            "tool_use" => Ok(self.input.map_or("{}".len(), |input| input.get().len())),
+            _ => Ok(0),
+        }
     }
 }

@@ -197,7 +197,7 @@ fn write_usage(w: &mut Writer<'_>, response: &ChatResponse, native: Option<&Extr
 
 /// Plans the block, or the two blocks, that show a part.
 fn show<'a>(part: &'a Part, n: usize, ctx: &RenderCtx, blocks: &mut Vec<Planned<'a>>, losses: &mut Losses) {
-    let mut lose = |what: &str, reason| losses.push(format!("choices[0].parts[{n}]{what}"), reason);
+    let mut lose = |what: &str, reason| losses.push(format!("choices[0].content[{n}]{what}"), reason);
     let block = match &part.body {
         PartBody::Text { text, .. } | PartBody::Refusal(text) if text.is_empty() => None,
         PartBody::Text { text, citations } => {

@@ -117,7 +117,7 @@ impl<'l> Planner<'l> {
                 PartBody::ToolResult(_) => conversation.uses_tools = true,
                 PartBody::Text { .. } | PartBody::Media(_) | PartBody::Reasoning(_) | PartBody::Refusal(_) | PartBody::Opaque { .. } => {}
             }
-            blocks.extend(self.part(part, speaker, &format!("messages[{n}].parts[{k}]")));
+            blocks.extend(self.part(part, speaker, &format!("messages[{n}].content[{k}]")));
         }
         blocks
     }

@@ -137,11 +137,11 @@ impl Encoder {
                 Kind::Skipped
             }
             PartKind::Opaque { .. } => {
-                losses.push(format!("choices[0].parts[{part}]"), LossReason::Foreign);
+                losses.push(format!("choices[0].content[{part}]"), LossReason::Foreign);
                 Kind::Skipped
             }
             PartKind::Media(_) => {
-                losses.push(format!("choices[0].parts[{part}]"), LossReason::Unsupported);
+                losses.push(format!("choices[0].content[{part}]"), LossReason::Unsupported);
                 Kind::Skipped
             }
         };
@@ -156,7 +156,7 @@ impl Encoder {
     fn delta(&mut self, part: u32, delta: &Delta<'_>, out: &mut BytesMut, losses: &mut Losses) {
         let Some(at) = self.open.iter().rposition(|open| open.part == part) else { return };
         let open = &mut self.open[at];
-        let mut lose = |what: &str, reason| losses.push(format!("choices[0].parts[{part}]{what}"), reason);
+        let mut lose = |what: &str, reason| losses.push(format!("choices[0].content[{part}]{what}"), reason);
         match delta {
             Delta::Text(text) if text.is_empty() => {}
             Delta::Text(text) => {

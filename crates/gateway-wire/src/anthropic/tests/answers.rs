@@ -92,7 +92,10 @@ fn what_cannot_be_shown_is_named() {
         call(ToolKind::Custom, "print(\"hi\")"),
     ];
     let (body, losses) = shown(&answer(parts, FinishReason::ToolCalls));
-    assert_eq!(losses, ["choices[0].parts[0].citations;foreign", "choices[0].parts[1];foreign", "choices[0].parts[2].arguments;malformed"]);
+    assert_eq!(
+        losses,
+        ["choices[0].content[0].citations;foreign", "choices[0].content[1];foreign", "choices[0].content[2].arguments;malformed"]
+    );
     assert_eq!(body["content"][1]["input"], json!({"raw_arguments": "{\"a\":"}));
     assert_eq!(body["content"][2]["input"], json!({"input": "print(\"hi\")"}));
 }

@@ -148,7 +148,7 @@ fn a_count_carries_no_limit_and_no_foreign_seal() {
         body.as_deref(),
         Some(r#"{"model":"upstream","messages":[{"role":"user","content":"Hi"},{"role":"assistant","content":"x"}]}"#)
     );
-    assert_eq!(lost, ["messages[1].parts[0];foreign"]);
+    assert_eq!(lost, ["messages[1].content[0];foreign"]);
 }
 
 fn whole(body: &'static str) -> (Result<String, FaultKind>, usize) {

@@ -108,7 +108,7 @@ fn broken_arguments_are_kept_not_refused() {
         // History with calls needs a declaration; the caller declared none, so none may be called.
         "tools": [{"name": "f", "input_schema": {"type": "object"}}],
         "tool_choice": {"type": "none"}});
-    let lost = ["messages[1].parts[0].arguments;malformed", "messages[1].parts[1].arguments;malformed"];
+    let lost = ["messages[1].content[0].arguments;malformed", "messages[1].content[1].arguments;malformed"];
     check(&request, Quirks::default(), None, &expected, &lost);
 }
 
@@ -134,10 +134,10 @@ fn nothing_of_another_vendor_is_sent() {
         {"type": "redacted_thinking", "data": "Et"},
         {"type": "tool_use", "id": "a", "name": "f", "input": {}}]}], "labels": null});
     let lost = [
-        "messages[1].parts[0];foreign",
-        "messages[1].parts[1];foreign",
-        "messages[1].parts[4];foreign",
-        "messages[1].parts[5].seal;foreign",
+        "messages[1].content[0];foreign",
+        "messages[1].content[1];foreign",
+        "messages[1].content[4];foreign",
+        "messages[1].content[5].seal;foreign",
         "request.labels;unsupported",
     ];
     check(&request, Quirks::default(), None, &expected, &lost);
@@ -166,7 +166,7 @@ fn media_is_written_or_named_as_lost() {
         {"type": "image", "source": {"type": "base64", "media_type": "image/jpeg", "data": "/9j/"}},
         {"type": "image", "source": {"type": "base64", "media_type": "image/gif", "data": "R0lGOD"}},
         {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "a,b"}}]}]});
-    let lost = ["messages[0].parts[3];unsupported", "messages[0].parts[4];unsupported", "messages[0].parts[5];foreign"];
+    let lost = ["messages[0].content[3];unsupported", "messages[0].content[4];unsupported", "messages[0].content[5];foreign"];
     check(&request, Quirks::default(), None, &expected, &lost);
 }
 
@@ -384,7 +384,7 @@ fn cache_breakpoints_stop_at_four() {
     let written = write(&request, Quirks::default(), None);
     let blocks = written.body["messages"][0]["content"].as_array().unwrap();
     assert_eq!(blocks.iter().filter(|block| block["cache_control"] == json!({"type": "ephemeral", "ttl": "1h"})).count(), 4);
-    assert_eq!(written.lost, ["messages[0].parts[4].cache;unsupported"]);
+    assert_eq!(written.lost, ["messages[0].content[4].cache;unsupported"]);
 }
 
 #[test]
