@@ -34,7 +34,8 @@ pub(super) fn encode<'a>(request: &'a ChatRequest, target: &Target<'_>, losses: 
         config.logprobs = logprobs.top.filter(|&top| top > 0);
     }
     if let Some(reasoning) = &request.reasoning {
-        let thinking = thinking(reasoning, target.deployment.quirks.thinking_by_effort, losses);
+        let mut thinking = thinking(reasoning, target.deployment.quirks.thinking_by_effort, losses);
+        leave_room(&mut thinking, config.max_output_tokens, losses);
         config.thinking_config = (thinking != ThinkingConfig::default()).then_some(thinking);
     }
     config
@@ -103,6 +104,15 @@ fn thinking(asked: &Reasoning, by_level: bool, losses: &mut Losses) -> ThinkingC
         }
     }
     config
+}
+
+/// Thoughts that may use up the whole limit leave no answer: half of it is kept for one.
+fn leave_room(thinking: &mut ThinkingConfig, limit: Option<u32>, losses: &mut Losses) {
+    let Some((limit, budget)) = limit.and_then(|limit| i32::try_from(limit).ok()).zip(thinking.thinking_budget) else { return };
+    if budget > 0 && budget >= limit {
+        thinking.thinking_budget = Some(limit / 2);
+        losses.push("reasoning", LossReason::Approximated);
+    }
 }
 
 /// The level for models that think by level, and whether it is what was asked. `None` leaves it to the model, whose

@@ -515,6 +515,15 @@ fn every_amount_of_reasoning_is_mapped() {
     );
     check(asked(None, Some(false)), Quirks::default(), json!({"generationConfig": {"thinkingConfig": {"includeThoughts": false}}}), &[]);
     check(asked(Some(Adaptive), None), by_level(), json!({}), &[]);
+    check(
+        |request| {
+            request.output_tokens_max = Some(1_000);
+            request.reasoning = Some(Reasoning { amount: Some(Budget(1_000)), visible: None });
+        },
+        Quirks::default(),
+        json!({"generationConfig": {"maxOutputTokens": 1000, "thinkingConfig": {"thinkingBudget": 500}}}),
+        &["reasoning;approximated"],
+    );
 }
 
 #[test]
