@@ -1,1 +1,44 @@
-//! Placeholder
+//! Bellwether: the composition of the gateway's crates, its configuration and its command line.
+//!
+//! To run it with a provider of one's own compiled in, a `main` of five lines is enough:
+//!
+//! ```no_run
+//! # fn acme() -> gateway_providers::ProviderSpec { unimplemented!() }
+//! fn main() -> std::process::ExitCode {
+//!     let registry = bellwether::Registry::builtin().expect("the shipped specs are valid").with(acme());
+//!     bellwether::run(registry)
+//! }
+//! ```
+
+pub mod admin;
+pub mod assembly;
+pub mod cli;
+pub mod config;
+pub mod demo;
+pub mod serve;
+pub mod stack;
+pub mod tls;
+
+use std::process::ExitCode;
+
+pub use gateway_providers::Registry;
+
+/// Runs the command line of the process with these providers, and prints what went wrong if something did.
+#[must_use]
+pub fn run(registry: Registry) -> ExitCode {
+    tls::install_crypto_provider();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: cannot start the runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(cli::run(registry)) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

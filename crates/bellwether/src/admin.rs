@@ -1,0 +1,255 @@
+//! The admin API: accounts, keys, credit, health, verification.
+//!
+//! Thin on purpose: it reads a request, calls the ledger, and writes what it answers. Unknown fields are refused, so that a
+//! misspelt one is never quietly ignored.
+
+mod health;
+
+use std::{sync::Arc, time::SystemTime};
+
+use bytes::Bytes;
+use gateway_billing::{
+    ledger::{Credit, Grant, Ledger, NewAccount, NewKey, PageRequest},
+    money::Nano,
+    verify::Recompute,
+};
+use gateway_core::{Fault, FaultKind, KeyId, Mode, Origin};
+use gateway_server::MountRequest;
+use http::{Method, Response, StatusCode, header};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+pub use health::HealthSources;
+
+/// Everything the admin API reaches.
+#[derive(Clone)]
+pub struct Admin {
+    ledger: Arc<Ledger>,
+    recompute: Arc<dyn Recompute>,
+    health: Arc<HealthSources>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AccountBody {
+    name: String,
+    #[serde(default = "yes")]
+    grant: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CreditBody {
+    amount_usd: String,
+    #[serde(default)]
+    mode: ModeName,
+    reason: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeyBody {
+    account: String,
+    #[serde(default)]
+    mode: ModeName,
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    models: Option<Vec<String>>,
+    #[serde(default)]
+    expires_at: Option<String>,
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum ModeName {
+    #[default]
+    Live,
+    Test,
+}
+
+impl From<ModeName> for Mode {
+    fn from(name: ModeName) -> Self {
+        match name {
+            ModeName::Live => Self::Live,
+            ModeName::Test => Self::Test,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct List<T> {
+    data: Vec<T>,
+}
+
+impl Admin {
+    /// An admin API over these parts.
+    #[must_use]
+    pub fn new(ledger: Arc<Ledger>, recompute: Arc<dyn Recompute>, health: HealthSources) -> Self {
+        Self { ledger, recompute, health: Arc::new(health) }
+    }
+
+    /// Answers one request below `/admin`.
+    ///
+    /// # Errors
+    /// The path is none, the input is wrong, or the ledger cannot answer.
+    pub async fn handle(self, request: MountRequest) -> Result<Response<Bytes>, Fault> {
+        let path = request.head.uri.path().strip_prefix("/admin/v1/").unwrap_or_default().to_owned();
+        let segments: Vec<_> = path.split('/').map(unescape).collect::<Option<_>>().ok_or_else(|| not_found(&path))?;
+        let segments: Vec<_> = segments.iter().map(String::as_str).collect();
+        let method = &request.head.method;
+        match segments.as_slice() {
+            ["accounts"] if method == Method::GET => self.accounts(&request).await,
+            ["accounts"] if method == Method::POST => self.create_account(&request).await,
+            ["accounts", account] if method == Method::GET => json(StatusCode::OK, &self.ledger.account(account).await?),
+            ["accounts", account, "credit"] if method == Method::POST => self.credit(account, &request).await,
+            ["accounts", account, "balance"] if method == Method::GET => self.balance(account, &request).await,
+            ["keys"] if method == Method::GET => self.keys(&request).await,
+            ["keys"] if method == Method::POST => self.create_key(&request).await,
+            ["keys", id, "revoke"] if method == Method::POST => self.revoke(id).await,
+            ["health"] if method == Method::GET => json(StatusCode::OK, &self.health.read()),
+            ["ledger", "verify"] if method == Method::POST => {
+                json(StatusCode::OK, &self.ledger.verify(Some(Arc::clone(&self.recompute))).await?)
+            }
+            ["accounts" | "keys" | "health"]
+            | ["accounts", _]
+            | ["accounts", _, "credit" | "balance"]
+            | ["keys", _, "revoke"]
+            | ["ledger", "verify"] => {
+                Err(Fault::new(FaultKind::MethodNotAllowed, Origin::Caller, format!("{method} is not possible on /admin/v1/{path}")))
+            }
+            _ => Err(not_found(&path)),
+        }
+    }
+
+    async fn accounts(&self, request: &MountRequest) -> Result<Response<Bytes>, Fault> {
+        let mut page = PageRequest::default();
+        for (name, value) in query(request)? {
+            match name.as_str() {
+                "limit" => page.limit = value.parse().map_err(|_| Fault::invalid("`limit` must be a whole number").with_param("limit"))?,
+                "after" => page.after = Some(value),
+                other => return Err(unknown_parameter(other, "limit, after")),
+            }
+        }
+        json(StatusCode::OK, &self.ledger.accounts(page).await?)
+    }
+
+    async fn create_account(&self, request: &MountRequest) -> Result<Response<Bytes>, Fault> {
+        let body: AccountBody = parse(request)?;
+        let grant = if body.grant { Grant::SignUp } else { Grant::None };
+        json(StatusCode::CREATED, &self.ledger.create_account(NewAccount { name: body.name, grant }).await?)
+    }
+
+    async fn credit(&self, account: &str, request: &MountRequest) -> Result<Response<Bytes>, Fault> {
+        let body: CreditBody = parse(request)?;
+        let amount: Nano = body.amount_usd.parse().map_err(|error| {
+            Fault::invalid(format!("`amount_usd` must be a decimal amount such as \"20\" or \"0.50\": {error}")).with_param("amount_usd")
+        })?;
+        let idempotency_key = match request.head.headers.get("idempotency-key") {
+            None => return Err(Fault::invalid("the header `Idempotency-Key` is required, so that a repeat cannot credit twice")),
+            Some(key) => key.to_str().map_err(|_| Fault::invalid("the header `Idempotency-Key` must be plain text"))?.to_owned(),
+        };
+        let credit = Credit {
+            account: account.to_owned(),
+            mode: body.mode.into(),
+            amount,
+            reason: body.reason,
+            actor: "admin".to_owned(),
+            idempotency_key: Some(idempotency_key),
+        };
+        json(StatusCode::OK, &self.ledger.credit(credit).await?)
+    }
+
+    async fn balance(&self, account: &str, request: &MountRequest) -> Result<Response<Bytes>, Fault> {
+        let mut mode = Mode::Live;
+        for (name, value) in query(request)? {
+            mode = match (name.as_str(), value.as_str()) {
+                ("mode", "live") => Mode::Live,
+                ("mode", "test") => Mode::Test,
+                ("mode", _) => return Err(Fault::invalid("`mode` must be `live` or `test`").with_param("mode")),
+                (other, _) => return Err(unknown_parameter(other, "mode")),
+            };
+        }
+        json(StatusCode::OK, &self.ledger.balance(account, mode).await?)
+    }
+
+    async fn keys(&self, request: &MountRequest) -> Result<Response<Bytes>, Fault> {
+        let mut account = None;
+        for (name, value) in query(request)? {
+            match name.as_str() {
+                "account" => account = Some(value),
+                other => return Err(unknown_parameter(other, "account")),
+            }
+        }
+        json(StatusCode::OK, &List { data: self.ledger.keys(account.as_deref()).await? })
+    }
+
+    async fn create_key(&self, request: &MountRequest) -> Result<Response<Bytes>, Fault> {
+        let body: KeyBody = parse(request)?;
+        let expires_at = body.expires_at.as_deref().map(instant).transpose()?;
+        let key = NewKey { account: body.account, mode: body.mode.into(), name: body.name, models: body.models, expires_at };
+        json(StatusCode::CREATED, &self.ledger.create_key(key).await?)
+    }
+
+    async fn revoke(&self, id: &str) -> Result<Response<Bytes>, Fault> {
+        let id: KeyId = id.parse().map_err(|error| Fault::invalid(format!("`{id}` is not a key's id: {error}")))?;
+        json(StatusCode::OK, &self.ledger.revoke_key(id).await?)
+    }
+}
+
+fn instant(text: &str) -> Result<SystemTime, Fault> {
+    let parsed: Result<jiff::Timestamp, _> = text.parse();
+    parsed.map(SystemTime::from).map_err(|_| {
+        Fault::invalid(format!("`expires_at` must be a time such as 2027-01-31T00:00:00Z, not `{text}`")).with_param("expires_at")
+    })
+}
+
+fn parse<T: DeserializeOwned>(request: &MountRequest) -> Result<T, Fault> {
+    serde_json::from_slice(&request.body).map_err(|error| Fault::invalid(format!("the body is not what this path takes: {error}")))
+}
+
+fn json(status: StatusCode, body: &impl Serialize) -> Result<Response<Bytes>, Fault> {
+    let body = serde_json::to_vec(body).map_err(|error| Fault::internal("the answer could not be written").with_source(error))?;
+    Response::builder()
+        .status(status)
+        .header(header::CONTENT_TYPE, "application/json")
+        .header(header::CACHE_CONTROL, "no-store")
+        .body(body.into())
+        .map_err(|error| Fault::internal("the answer could not be written").with_source(error))
+}
+
+fn query(request: &MountRequest) -> Result<Vec<(String, String)>, Fault> {
+    let text = request.head.uri.query().unwrap_or_default();
+    let pairs = text.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        Some((unescape(name)?, unescape(&value.replace('+', " "))?))
+    });
+    pairs.collect::<Option<_>>().ok_or_else(|| Fault::invalid("the query is not properly escaped"))
+}
+
+/// Undoes URL escapes; `None` if they are broken or do not spell text.
+fn unescape(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte == b'%' {
+            let digit = |byte: Option<u8>| byte.and_then(|byte| char::from(byte).to_digit(16));
+            let (high, low) = (digit(rest.next())?, digit(rest.next())?);
+            bytes.push(u8::try_from(high * 16 + low).ok()?);
+        } else {
+            bytes.push(byte);
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+fn unknown_parameter(name: &str, known: &str) -> Fault {
+    Fault::invalid(format!("there is no parameter `{name}`; this path takes {known}"))
+}
+
+fn not_found(path: &str) -> Fault {
+    Fault::new(FaultKind::NotFound, Origin::Caller, format!("there is nothing at /admin/v1/{path}"))
+}

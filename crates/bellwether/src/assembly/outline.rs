@@ -1,0 +1,98 @@
+//! Everything that follows from the configuration alone, before a ledger is opened.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use anyhow::Result;
+use gateway_billing::{catalog::Catalog, price::Draft};
+use gateway_core::{Clock, Mode, Readiness, SystemClock};
+use serde_json::{Value, json};
+
+use super::{
+    facts::CatalogFacts,
+    prices,
+    providers::BuiltProviders,
+    routes::{ModelEntry, RoutePlan},
+};
+use crate::{
+    Registry,
+    config::{Config, Environment},
+};
+
+/// Providers, routes and prices as configured.
+pub struct Outline {
+    /// The providers.
+    pub built: BuiltProviders,
+    /// The routes.
+    pub plan: RoutePlan,
+    /// What each place costs.
+    pub drafts: Vec<Draft>,
+    catalog: Catalog,
+}
+
+impl Outline {
+    /// Makes all of it on the machine's clock.
+    ///
+    /// # Errors
+    /// Something in the configuration cannot be used; the error names it.
+    pub fn of(config: &Config, environment: &dyn Environment, registry: &Registry) -> Result<Self> {
+        Self::at(config, environment, registry, &(Arc::new(SystemClock) as Arc<dyn Clock>))
+    }
+
+    /// Makes all of it on a clock.
+    ///
+    /// # Errors
+    /// As [`Outline::of`].
+    pub fn at(config: &Config, environment: &dyn Environment, registry: &Registry, clock: &Arc<dyn Clock>) -> Result<Self> {
+        let catalog = Catalog::shipped();
+        let built = BuiltProviders::build(config, registry, environment, clock)?;
+        let today = jiff::Timestamp::try_from(clock.wall())?.to_zoned(jiff::tz::TimeZone::UTC).date();
+        let plan = RoutePlan::build(config, &built, &CatalogFacts { catalog: &catalog, today })?;
+        let drafts = prices::drafts(&plan.entries, &catalog)?;
+        Ok(Self { built, plan, drafts, catalog })
+    }
+
+    /// Providers that can serve live calls.
+    #[must_use]
+    pub fn ready_providers(&self) -> Vec<String> {
+        let ready = self.built.providers.iter().filter(|provider| !matches!(provider.readiness(Mode::Live), Readiness::Unusable(_)));
+        ready.map(|provider| provider.id().to_string()).collect()
+    }
+
+    /// Named models with a place that has no price.
+    #[must_use]
+    pub fn unpriced(&self) -> BTreeSet<String> {
+        let named = self.plan.entries.iter().filter(|entry| !entry.implied && self.price(entry).is_none());
+        named.map(|entry| entry.deployment.model.to_string()).collect()
+    }
+
+    /// The named models, for people.
+    #[must_use]
+    pub fn models(&self) -> Vec<Value> {
+        let named: BTreeSet<_> = self.plan.entries.iter().filter(|entry| !entry.implied).map(|entry| &*entry.deployment.model).collect();
+        let models = self.plan.table.models().iter().filter(|model| named.contains(&*model.name));
+        models
+            .map(|model| {
+                let entries: Vec<_> = self.plan.entries.iter().filter(|entry| entry.deployment.model == model.name).collect();
+                let price = entries.iter().find_map(|entry| self.price(entry));
+                let rate = |name: &str| price.as_ref().and_then(|price| price.rates.get(name).cloned());
+                let places = entries.iter().map(|entry| format!("{}/{}", entry.deployment.provider, entry.deployment.upstream_model));
+                json!({
+                    "name": model.name,
+                    "tier": model.tier.map(gateway_routing::Tier::as_str),
+                    "aliases": model.aliases,
+                    "input": rate("input"),
+                    "output": rate("output"),
+                    "deployments": places.collect::<Vec<_>>(),
+                    "fallbacks": model.fallbacks,
+                    "context_window": model.limits().context_window,
+                    "output_tokens_max": model.limits().output_tokens_max,
+                })
+            })
+            .collect()
+    }
+
+    fn price(&self, entry: &ModelEntry) -> Option<gateway_billing::price::PriceInput> {
+        let of_catalog = || self.catalog.find(&entry.catalog_id, &entry.deployment.upstream_model).map(|found| found.price);
+        entry.price.clone().or_else(of_catalog)
+    }
+}

@@ -1,0 +1,92 @@
+//! The running parts: everything of the outline, joined with an open ledger.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::{Context, Result};
+use gateway_billing::{
+    api::BillingApi,
+    ledger::Ledger,
+    price::{Calendars, Coverage, Repricing},
+};
+use gateway_core::Clock;
+use gateway_routing::{Health, HealthPolicy, Providers, RetryPolicy, Router, Routes};
+
+use super::{listing::Listing, outline::Outline};
+use crate::{
+    Registry,
+    admin::{Admin, HealthSources},
+    config::{Config, Environment},
+};
+
+/// What the stack is made of.
+pub struct Parts {
+    /// Money.
+    pub ledger: Arc<Ledger>,
+    /// `/v1/billing`.
+    pub billing_api: BillingApi,
+    /// `/admin`.
+    pub admin: Admin,
+    /// Which names exist.
+    pub routes: Routes,
+    /// Who serves.
+    pub providers: Providers,
+    /// Plans and attempts.
+    pub router: Router,
+    /// `/v1/models`.
+    pub listing: Arc<Listing>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// The longest a call may take anywhere.
+    pub total_max: Duration,
+}
+
+impl Parts {
+    /// Publishes the prices and joins the parts.
+    ///
+    /// # Errors
+    /// The configuration cannot be used, or the ledger cannot be written.
+    pub async fn assemble(
+        config: &Config,
+        environment: &dyn Environment,
+        registry: Registry,
+        ledger: Arc<Ledger>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self> {
+        let outline = Outline::at(config, environment, &registry, &clock)?;
+        let published =
+            ledger.publish_prices(outline.drafts, Coverage::Whole, Calendars::shipped()).await.context("cannot publish the prices")?;
+        tracing::info!(new = published.new, ended = published.ended, "prices");
+        let implied: Vec<Box<str>> =
+            outline.plan.entries.iter().filter(|entry| entry.implied).map(|entry| (&*entry.deployment.model).into()).collect();
+        let total_max = outline.built.total_max();
+        let credentials = outline.built.facts.into_iter().map(|(id, facts)| (id, facts.credentials)).collect();
+        let providers = Providers::new(outline.built.providers);
+        let routes = Routes::new(outline.plan.table);
+        let health = Health::new(HealthPolicy::default());
+        let router = Router::with_policy(providers.clone(), health.clone(), Arc::clone(&clock), policy(config), fastrand::u64(..));
+        let listing = Listing::new(routes.clone(), providers.clone(), Arc::clone(ledger.prices()), implied, Arc::clone(&clock));
+        Ok(Self {
+            billing_api: BillingApi::new(Arc::clone(&ledger)),
+            admin: Admin::new(Arc::clone(&ledger), Arc::new(Repricing), HealthSources { credentials, deployments: health }),
+            ledger,
+            routes,
+            providers,
+            router,
+            listing: Arc::new(listing),
+            clock,
+            total_max,
+        })
+    }
+}
+
+fn policy(config: &Config) -> RetryPolicy {
+    let routing = &config.routing;
+    RetryPolicy {
+        attempts_per_deployment: routing.attempts_per_deployment,
+        attempts_per_call: routing.attempts_per_call,
+        backoff_first: Duration::from_millis(routing.backoff_ms),
+        backoff_max: Duration::from_millis(routing.backoff_ms_max),
+        retry_after_max: Duration::from_secs(routing.retry_after_s_max),
+        ..RetryPolicy::default()
+    }
+}

@@ -1,0 +1,111 @@
+//! The command line: what each command takes, and where it goes.
+
+mod account;
+mod admin_client;
+mod check;
+mod key;
+mod ledger;
+mod models;
+mod output;
+mod simulate;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::Result;
+use clap::{CommandFactory, Parser, Subcommand};
+
+pub use admin_client::AdminClient;
+
+use crate::{Registry, config::ProcessEnvironment, demo, serve};
+
+/// A self-hosted AI gateway: one API in front of every provider, one bill over all of them.
+#[derive(Debug, Parser)]
+#[command(name = "bellwether", version, about, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway (the default)
+    Serve(ConfigFile),
+    /// Start a throw-away gateway, play a story against it over HTTP and verify its ledger
+    Demo {
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Read the configuration, say what is wrong with it, and stop
+    Check {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// Machine-readable output
+        #[arg(long)]
+        json: bool,
+    },
+    /// Serve the simulated provider, which speaks every upstream protocol
+    Simulate(simulate::Simulate),
+    /// List the public models with their chains and prices
+    Models {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// Machine-readable output
+        #[arg(long)]
+        json: bool,
+    },
+    /// Create, list and credit accounts of a running gateway
+    #[command(subcommand)]
+    Account(account::Account),
+    /// Create, list and revoke API keys of a running gateway
+    #[command(subcommand)]
+    Key(key::Key),
+    /// Check the books
+    #[command(subcommand)]
+    Ledger(ledger::Ledger),
+    /// Print a completion script for your shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Which configuration.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct ConfigFile {
+    /// Configuration file; without it `bellwether.toml` in the working directory is read if it is there
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// Runs the command that the process arguments name, with the given providers compiled in.
+///
+/// # Errors
+/// The command failed; the error says why and what to do. Usage errors exit the process with status 2.
+pub async fn run(registry: Registry) -> Result<ExitCode> {
+    let environment = ProcessEnvironment;
+    match Cli::parse().command.unwrap_or(Command::Serve(ConfigFile::default())) {
+        Command::Serve(file) => serve::serve(&file, &environment, registry).await,
+        Command::Demo { json } => demo::demo(json, registry).await,
+        Command::Check { config, json } => check::check(&config, &environment, &registry, json),
+        Command::Simulate(simulate) => simulate.run(&environment).await,
+        Command::Models { config, json } => models::models(&config, &environment, &registry, json),
+        Command::Account(account) => account.run(&AdminClient::from_environment(&environment)?).await,
+        Command::Key(key) => key.run(&AdminClient::from_environment(&environment)?).await,
+        Command::Ledger(ledger) => ledger.run(&environment).await,
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "bellwether", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_tree_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

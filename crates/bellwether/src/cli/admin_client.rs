@@ -1,0 +1,102 @@
+//! A client of a running gateway's admin API.
+
+use anyhow::{Context, Result, anyhow, bail};
+use reqwest::{Method, StatusCode};
+use serde_json::Value;
+
+use crate::config::Environment;
+
+/// Talks to `BELLWETHER_URL` with `BELLWETHER_ADMIN_TOKEN`.
+#[derive(Debug, Clone)]
+pub struct AdminClient {
+    http: reqwest::Client,
+    base: String,
+    token: gateway_core::Secret,
+}
+
+impl AdminClient {
+    /// For a gateway at `base`, such as `http://127.0.0.1:8080`.
+    ///
+    /// # Errors
+    /// The HTTP client cannot be made.
+    pub fn new(base: &str, token: gateway_core::Secret) -> Result<Self> {
+        crate::tls::install_crypto_provider();
+        let http = reqwest::Client::builder().timeout(std::time::Duration::from_secs(60)).build().context("cannot make an HTTP client")?;
+        Ok(Self { http, base: base.trim_end_matches('/').to_owned(), token })
+    }
+
+    /// For the gateway that the environment names.
+    ///
+    /// # Errors
+    /// `BELLWETHER_ADMIN_TOKEN` is not set.
+    pub fn from_environment(environment: &dyn Environment) -> Result<Self> {
+        let base = environment.var("BELLWETHER_URL").unwrap_or_else(|| "http://127.0.0.1:8080".to_owned());
+        let token = environment
+            .var("BELLWETHER_ADMIN_TOKEN")
+            .filter(|token| !token.trim().is_empty())
+            .ok_or_else(|| anyhow!("BELLWETHER_ADMIN_TOKEN is not set; the gateway showed the token at its first start"))?;
+        Self::new(&base, gateway_core::Secret::new(token.trim()))
+    }
+
+    /// `GET path`.
+    ///
+    /// # Errors
+    /// The gateway cannot be reached, or refused; the error carries its words.
+    pub async fn get(&self, path: &str) -> Result<Value> {
+        self.send(Method::GET, path, None, None).await
+    }
+
+    /// `POST path` with a body; `idempotency_key` makes a repeat return the first answer.
+    ///
+    /// # Errors
+    /// As [`AdminClient::get`].
+    pub async fn post(&self, path: &str, body: &Value, idempotency_key: Option<&str>) -> Result<Value> {
+        self.send(Method::POST, path, Some(body), idempotency_key).await
+    }
+
+    async fn send(&self, method: Method, path: &str, body: Option<&Value>, idempotency_key: Option<&str>) -> Result<Value> {
+        let mut request = self.http.request(method, format!("{}{path}", self.base)).bearer_auth(self.token.expose());
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        if let Some(key) = idempotency_key {
+            request = request.header("idempotency-key", key);
+        }
+        let response = request
+            .send()
+            .await
+            .with_context(|| format!("cannot reach the gateway at {}; is it running, and is BELLWETHER_URL right?", self.base))?;
+        let status = response.status();
+        let text = response.text().await.context("the gateway's answer broke off")?;
+        let value = serde_json::from_str::<Value>(&text).unwrap_or(Value::Null);
+        if status.is_success() {
+            return Ok(value);
+        }
+        let message = value.pointer("/error/message").and_then(Value::as_str).unwrap_or(text.trim());
+        match status {
+            StatusCode::UNAUTHORIZED => bail!("{message} (set BELLWETHER_ADMIN_TOKEN to the gateway's admin token)"),
+            _ => bail!("{message} (status {})", status.as_u16()),
+        }
+    }
+}
+
+/// A path segment: accounts may have names with any characters.
+pub(super) fn segment(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
+            escaped.push(char::from(byte));
+        } else {
+            escaped.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_name_cannot_leave_its_path_segment() {
+        assert_eq!(super::segment("a/../b c?é"), "a%2F..%2Fb%20c%3F%C3%A9");
+    }
+}

@@ -1,0 +1,40 @@
+//! Printing: JSON as it came, or a table.
+
+use serde_json::Value;
+
+/// Prints JSON on several lines.
+pub(super) fn json(value: &Value) {
+    println!("{value:#}");
+}
+
+/// Prints rows in aligned columns under their headings; the last column is not padded.
+pub(super) fn table<const N: usize>(headings: [&str; N], rows: &[[String; N]]) {
+    let mut widths = headings.map(str::len);
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let line = |cells: [&str; N]| {
+        let padded: Vec<_> = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        println!("{}", padded.join("  ").trim_end());
+    };
+    line(headings);
+    for row in rows {
+        line(std::array::from_fn(|at| row[at].as_str()));
+    }
+}
+
+/// The text of a member, or empty.
+pub(super) fn text(value: &Value, pointer: &str) -> String {
+    match value.pointer(pointer) {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Null) | None => String::new(),
+        Some(other) => other.to_string(),
+    }
+}
+
+/// The rows of a list answer, each made by `row`.
+pub(super) fn rows<const N: usize>(list: &Value, row: impl Fn(&Value) -> [String; N]) -> Vec<[String; N]> {
+    list["data"].as_array().map(|rows| rows.iter().map(row).collect()).unwrap_or_default()
+}
