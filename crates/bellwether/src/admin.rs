@@ -11,7 +11,6 @@ use bytes::Bytes;
 use gateway_billing::{
     ledger::{Credit, Grant, Ledger, NewAccount, NewKey, PageRequest},
     money::Nano,
-    verify::Recompute,
 };
 use gateway_core::{Fault, FaultKind, KeyId, Mode, Origin};
 use gateway_server::MountRequest;
@@ -24,7 +23,6 @@ pub use health::HealthSources;
 #[derive(Clone)]
 pub struct Admin {
     ledger: Arc<Ledger>,
-    recompute: Arc<dyn Recompute>,
     health: Arc<HealthSources>,
 }
 
@@ -88,8 +86,8 @@ struct List<T> {
 impl Admin {
     /// An admin API over these parts.
     #[must_use]
-    pub fn new(ledger: Arc<Ledger>, recompute: Arc<dyn Recompute>, health: HealthSources) -> Self {
-        Self { ledger, recompute, health: Arc::new(health) }
+    pub fn new(ledger: Arc<Ledger>, health: HealthSources) -> Self {
+        Self { ledger, health: Arc::new(health) }
     }
 
     /// Answers one request below `/admin`.
@@ -111,9 +109,7 @@ impl Admin {
             ["keys"] if method == Method::POST => self.create_key(&request).await,
             ["keys", id, "revoke"] if method == Method::POST => self.revoke(id).await,
             ["health"] if method == Method::GET => json(StatusCode::OK, &self.health.read()),
-            ["ledger", "verify"] if method == Method::POST => {
-                json(StatusCode::OK, &self.ledger.verify(Some(Arc::clone(&self.recompute))).await?)
-            }
+            ["ledger", "verify"] if method == Method::POST => json(StatusCode::OK, &self.ledger.verify().await?),
             ["accounts" | "keys" | "health"]
             | ["accounts", _]
             | ["accounts", _, "credit" | "balance"]

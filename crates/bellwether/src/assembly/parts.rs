@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use gateway_billing::{
     api::BillingApi,
     ledger::Ledger,
-    price::{Calendars, Coverage, Repricing},
+    price::{Calendars, Coverage},
 };
 use gateway_core::Clock;
 use gateway_routing::{Health, HealthPolicy, Providers, RetryPolicy, Router, Routes};
@@ -67,7 +67,7 @@ impl Parts {
         let listing = Listing::new(routes.clone(), providers.clone(), Arc::clone(ledger.prices()), implied, Arc::clone(&clock));
         Ok(Self {
             billing_api: BillingApi::new(Arc::clone(&ledger)),
-            admin: Admin::new(Arc::clone(&ledger), Arc::new(Repricing), HealthSources { credentials, deployments: health }),
+            admin: Admin::new(Arc::clone(&ledger), HealthSources { credentials, deployments: health }),
             ledger,
             routes,
             providers,

@@ -44,7 +44,7 @@ impl Ledger {
 
 async fn verify(database: Option<PathBuf>, environment: &dyn Environment) -> Result<Value> {
     match database {
-        Some(path) => Ok(serde_json::to_value(verify_file(&path, Some(&gateway_billing::price::Repricing))?)?),
+        Some(path) => Ok(serde_json::to_value(verify_file(&path)?)?),
         None => AdminClient::from_environment(environment)?.post("/admin/v1/ledger/verify", &json!({}), None).await,
     }
 }
