@@ -8,6 +8,7 @@ mod admission;
 mod delivery;
 mod layer;
 mod sizing;
+mod written;
 
 use std::{sync::Arc, time::Duration};
 

@@ -32,6 +32,9 @@ pub struct Recovered {
 /// Holds resolved between two looks at the writer, so that a huge backlog is not all in memory twice.
 const CHUNK: usize = 4_096;
 
+/// An open hold of an earlier run, with its checkpoint.
+pub(crate) type Orphan = (Arc<Held>, Option<Vec<u8>>);
+
 struct OpenHold {
     id: RequestId,
     wallet: i64,
@@ -41,12 +44,7 @@ struct OpenHold {
 }
 
 /// Resolves every open hold of an earlier run.
-pub(crate) async fn run(
-    open: Vec<(Arc<Held>, Option<Vec<u8>>)>,
-    journal: &Journal,
-    now_us: i64,
-    failpoints: &dyn Failpoints,
-) -> Result<Recovered, LedgerError> {
+pub(crate) async fn run(open: Vec<Orphan>, journal: &Journal, now_us: i64, failpoints: &dyn Failpoints) -> Result<Recovered, LedgerError> {
     let mut recovered = Recovered::default();
     for (n, chunk) in open.chunks(CHUNK).enumerate() {
         for (held, progress) in chunk {
@@ -92,7 +90,7 @@ fn resolve(held: &Arc<Held>, progress: Option<&[u8]>, journal: &Journal, now_us:
 }
 
 /// Reads the holds that are open at start. All of them belong to earlier runs.
-pub(crate) fn open_holds(connection: &Connection, book: &Book) -> Result<Vec<(Arc<Held>, Option<Vec<u8>>)>, LedgerError> {
+pub(crate) fn open_holds(connection: &Connection, book: &Book) -> Result<Vec<Orphan>, LedgerError> {
     let wallets: std::collections::HashMap<_, _> = book.all().into_iter().map(|wallet| (wallet.id(), wallet)).collect();
     let mut statement =
         connection.prepare("SELECT id, wallet, api_key, amount, progress FROM hold INDEXED BY hold_open WHERE state = 0")?;

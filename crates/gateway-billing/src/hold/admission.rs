@@ -12,6 +12,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::{
     AdmitRequest, DEFAULT_PLAN, LearnedSizes, PricedCandidate,
     sizing::{Size, hard_bound, input_estimate},
+    written::{Committed, Ended},
 };
 use crate::{
     book::{Overrun, Taken, Wallet},
@@ -240,28 +241,6 @@ impl Drop for Admission {
 impl std::fmt::Debug for Admission {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Admission").field("id", &self.id()).field("amount", &self.amount()).finish_non_exhaustive()
-    }
-}
-
-/// The hold itself being written.
-pub(super) struct Committed(Arc<Held>);
-
-impl Committed {
-    pub(super) async fn wait(&self) -> Result<(), LedgerError> {
-        self.0.committed.wait().await
-    }
-}
-
-/// The end of a hold being written.
-pub(super) struct Ended(Arc<Held>);
-
-impl Ended {
-    pub(super) fn poll(&self, cx: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), LedgerError>> {
-        self.0.ended.poll(cx)
-    }
-
-    pub(super) async fn wait(&self) -> Result<(), LedgerError> {
-        self.0.ended.wait().await
     }
 }
 

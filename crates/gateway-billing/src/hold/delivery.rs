@@ -11,7 +11,10 @@ use gateway_core::{
     stream::{Delivery, StreamEnd},
 };
 
-use super::admission::{Admission, Ended, FinalUsage, ReleaseReason};
+use super::{
+    admission::{Admission, FinalUsage, ReleaseReason},
+    written::Ended,
+};
 
 /// A running stream is checkpointed at least this often, …
 const CHECKPOINT_EVERY: Duration = Duration::from_millis(250);

@@ -8,12 +8,12 @@ use std::{
     sync::Arc,
 };
 
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 
 use super::{
     Command,
     chain::CanonicalSettlement,
-    row::{AttemptRow, Draft, End, Held, Served},
+    row::{AttemptRow, Draft, End, Held},
     scope::{AccountKey, Entry, Lot, OPERATOR, Scope, State, code},
     statements::Statements,
 };
@@ -169,7 +169,7 @@ impl<'b> Rows<'b> {
             }
             if let End::Settled { draft, taken, .. } = ending.end {
                 let draws = draw(connection, state, row.held, taken.paid(), &mut sums)?;
-                let served = served(connection, state, &draft.served)?;
+                let served = state.served(connection, &draft.served)?;
                 let canonical = canonical(row.held, draft, *taken, served, ending.at);
                 settling.push(Settling { held: row.held, draft, canonical, draws });
                 sums.settle(row.held, draft, *taken)?;
@@ -304,7 +304,7 @@ fn draw<'b>(
     let wallet = held.wallet.id();
     let lots = match state.lots.entry(wallet) {
         std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
-        std::collections::hash_map::Entry::Vacant(entry) => entry.insert(lots(connection, wallet)?),
+        std::collections::hash_map::Entry::Vacant(entry) => entry.insert(Lot::of_wallet(connection, wallet)?),
     };
     let Sums { wallets, lots: touched, .. } = sums;
     let (_, delta) = wallets.entry(wallet).or_insert((held, Delta::default()));
@@ -325,32 +325,6 @@ fn draw<'b>(
         return Err(LedgerError::Refused { problem: format!("the lots of wallet {wallet} cover {missing} less than its balance").into() });
     }
     Ok(draws)
-}
-
-fn lots(connection: &Connection, wallet: i64) -> Result<Vec<Lot>, LedgerError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT id, class = 'promo', remaining FROM lot WHERE wallet = ?1 AND remaining > 0 \
-         ORDER BY class = 'paid', expires_at IS NULL, expires_at, created_at, id",
-    )?;
-    let lots = statement
-        .query_map([wallet], |row| Ok(Lot { id: row.get(0)?, promo: row.get(1)?, remaining: row.get(2)? }))?
-        .collect::<Result<_, _>>()?;
-    Ok(lots)
-}
-
-fn served(connection: &Connection, state: &mut State, served: &Served) -> Result<i64, LedgerError> {
-    if let Some(id) = state.served.get(served) {
-        return Ok(*id);
-    }
-    let key = params![&*served.provider, &*served.upstream_model, &*served.model];
-    connection
-        .prepare_cached("INSERT INTO served(provider, upstream_model, model) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING")?
-        .execute(key)?;
-    let id = connection
-        .prepare_cached("SELECT id FROM served WHERE provider = ?1 AND upstream_model = ?2 AND model = ?3")?
-        .query_row(key, |row| row.get(0))?;
-    state.served.insert(served.clone(), id);
-    Ok(id)
 }
 
 fn canonical<'b>(held: &'b Held, draft: &'b Draft, taken: Taken, served: i64, at: i64) -> CanonicalSettlement<'b> {

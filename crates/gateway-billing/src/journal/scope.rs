@@ -56,6 +56,20 @@ pub(super) struct Lot {
     pub(super) remaining: i64,
 }
 
+impl Lot {
+    /// A wallet's lots in the order of use.
+    pub(super) fn of_wallet(connection: &Connection, wallet: i64) -> Result<Vec<Self>, LedgerError> {
+        let mut statement = connection.prepare_cached(
+            "SELECT id, class = 'promo', remaining FROM lot WHERE wallet = ?1 AND remaining > 0 \
+         ORDER BY class = 'paid', expires_at IS NULL, expires_at, created_at, id",
+        )?;
+        let lots = statement
+            .query_map([wallet], |row| Ok(Self { id: row.get(0)?, promo: row.get(1)?, remaining: row.get(2)? }))?
+            .collect::<Result<_, _>>()?;
+        Ok(lots)
+    }
+}
+
 /// What the writer remembers between batches. It always equals the database; [`State::forget`] makes it read again.
 pub(super) struct State {
     pub(super) boot: i64,
@@ -100,6 +114,22 @@ impl State {
             .prepare_cached("SELECT id FROM account WHERE code = ?1 AND owner = ?2 AND currency = ?3")?
             .query_row(params![key.code, &key.owner[..], currency], |row| row.get(0))?;
         self.accounts.insert(key.clone(), id);
+        Ok(id)
+    }
+
+    /// The row of a place of service, made if it is the first time.
+    pub(super) fn served(&mut self, connection: &Connection, served: &super::row::Served) -> Result<i64, LedgerError> {
+        if let Some(id) = self.served.get(served) {
+            return Ok(*id);
+        }
+        let key = params![&*served.provider, &*served.upstream_model, &*served.model];
+        connection
+            .prepare_cached("INSERT INTO served(provider, upstream_model, model) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING")?
+            .execute(key)?;
+        let id = connection
+            .prepare_cached("SELECT id FROM served WHERE provider = ?1 AND upstream_model = ?2 AND model = ?3")?
+            .query_row(key, |row| row.get(0))?;
+        self.served.insert(served.clone(), id);
         Ok(id)
     }
 

@@ -54,10 +54,9 @@ pub(super) fn check(connection: &Connection) -> Result<Check, LedgerError> {
         prev = stored;
         rows += 1;
     }
-    for stray in [postings.next().map(|row| row.map(|(txn, ..)| txn)), settlements.next().map(|row| row.map(|settled| settled.txn))] {
-        if let Some(txn) = stray {
-            violations.push(format!("rows name transaction {}, which does not exist", txn?));
-        }
+    let strays = [postings.next().map(|row| row.map(|(txn, ..)| txn)), settlements.next().map(|row| row.map(|settled| settled.txn))];
+    for txn in strays.into_iter().flatten() {
+        violations.push(format!("rows name transaction {}, which does not exist", txn?));
     }
     Ok(Check { id: "chain", rows, violations: violations.into_list(), note: None })
 }

@@ -47,7 +47,22 @@ impl Stage {
 
     pub(crate) async fn with(nano: i64, change: impl FnOnce(LedgerOptions) -> LedgerOptions) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let ledger = open(&folder, change).await;
+        let path = folder.path().to_owned();
+        Self::made(folder, &path, nano, change).await
+    }
+
+    /// In a folder of the caller's.
+    pub(crate) async fn at(path: &std::path::Path, nano: i64) -> Self {
+        Self::made(tempfile::tempdir().unwrap(), path, nano, |options| options).await
+    }
+
+    async fn made(
+        folder: tempfile::TempDir,
+        path: &std::path::Path,
+        nano: i64,
+        change: impl FnOnce(LedgerOptions) -> LedgerOptions,
+    ) -> Self {
+        let ledger = open(path, change).await;
         ledger
             .publish_prices(vec![draft("model", "2", "8"), draft("dear", "20", "80")], Coverage::Part, Calendars::default())
             .await
@@ -58,6 +73,11 @@ impl Stage {
             stage.credit(nano).await;
         }
         stage
+    }
+
+    /// On a ledger that is open already.
+    pub(crate) fn on(folder: tempfile::TempDir, ledger: Arc<Ledger>, org: OrgId) -> Self {
+        Self { _folder: folder, ledger, org }
     }
 
     pub(crate) async fn credit(&self, nano: i64) {
@@ -112,10 +132,10 @@ pub(crate) async fn check(ledger: &Ledger) {
     assert_eq!(report.earlier_boot_holds, 0);
 }
 
-pub(crate) async fn open(folder: &tempfile::TempDir, change: impl FnOnce(LedgerOptions) -> LedgerOptions) -> Arc<Ledger> {
+pub(crate) async fn open(folder: &std::path::Path, change: impl FnOnce(LedgerOptions) -> LedgerOptions) -> Arc<Ledger> {
     // Test calls arrive at the hour that `TestClock::new` starts at; the prices must have been published before it.
     let clock = TestClock::at(TestClock::new().wall() - std::time::Duration::from_secs(3_600));
-    let options = LedgerOptions { clock: Arc::new(clock), ..LedgerOptions::at(folder.path().join("ledger.db")) };
+    let options = LedgerOptions { clock: Arc::new(clock), ..LedgerOptions::at(folder.join("ledger.db")) };
     Ledger::open(change(options)).await.unwrap()
 }
 
@@ -144,7 +164,7 @@ impl Service<Admitted> for InOrder {
         Box::pin(async move {
             let mut last = Fault::internal("no candidate");
             for (ordinal, candidate) in (1u32..).zip(admitted.routed.candidates.iter()) {
-                match try_one(&*provider, &admitted, &candidate.deployment, ordinal).await {
+                match try_one(&provider, &admitted, &candidate.deployment, ordinal).await {
                     Ok(reply) => return Ok(reply),
                     Err(fault) => last = fault,
                 }
@@ -161,10 +181,10 @@ async fn try_one(provider: &ScriptedProvider, admitted: &Admitted, deployment: &
     admitted.log.started(&attempt);
     let mut guard = Abandoned { admitted, ordinal, armed: true };
     let mut result = provider.attempt(attempt).await;
-    if let Ok(reply) = &mut result {
-        if let Err(fault) = reply.commit().await {
-            result = Err(fault);
-        }
+    if let Ok(reply) = &mut result
+        && let Err(fault) = reply.commit().await
+    {
+        result = Err(fault);
     }
     guard.armed = false;
     let end = result.as_ref().map_or_else(AttemptEnd::failed, |_| AttemptEnd::Served);

@@ -1,10 +1,8 @@
 //! Calls through the hold layer: what is charged, what is shown, and that nobody spends what is not there.
 
-#[path = "stage/stage.rs"]
-mod stage;
-
 use std::{pin::Pin, sync::Arc, time::Duration};
 
+use crate::stage::{Stage, routed};
 use gateway_billing::{
     hold::HoldOptions,
     journal::{Failpoint, Failpoints, JournalOptions},
@@ -17,7 +15,6 @@ use gateway_core::{
 };
 use http_body::Body as _;
 use sqlx::Row as _;
-use stage::{Stage, routed};
 use tower::{Service as _, ServiceExt as _};
 
 fn options(wait_ms: u64, strict_settle: bool) -> HoldOptions {
@@ -201,6 +198,7 @@ async fn a_charge_above_the_hold_takes_what_is_there_and_the_operator_bears_the_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[expect(clippy::disallowed_methods, reason = "the tasks are joined below")]
 async fn money_for_exactly_n_serves_exactly_n() {
     let stage = Arc::new(Stage::new(1).await);
     // What one such request holds, found by asking for it.

@@ -1,0 +1,92 @@
+//! `admit`: what a request waits for. `journal`: what a request costs in all, hold and settlement written, in batches.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use gateway_billing::{
+    hold::{AdmitRequest, Billing as _, FinalUsage, OutputAsk, PricedCandidate, ReleaseReason},
+    ledger::{Credit, Grant, Ledger, LedgerOptions, NewAccount},
+    money::Nano,
+    price::{Calendars, Coverage, Draft, PriceInput, PriceKey, SELL_BOOK, Source},
+};
+use gateway_core::{Deployment, InputSize, KeyId, Mode, OrgId, RequestId, Usage, testing::deployment};
+
+async fn open(folder: &tempfile::TempDir) -> (Arc<Ledger>, OrgId) {
+    let ledger = Ledger::open(LedgerOptions::at(folder.path().join("ledger.db"))).await.expect("a fresh folder");
+    let rates = [("input", "2"), ("output", "8")].map(|(name, price)| (name.to_owned(), price.to_owned())).into();
+    let (terms, _) = PriceInput { rates, ..PriceInput::default() }.terms().expect("two good rates");
+    let source = Source { kind: "manual".to_owned(), reference: "bench".to_owned() };
+    let draft = Draft { book: SELL_BOOK.into(), model: "model".into(), route: "".into(), terms, source };
+    ledger.publish_prices(vec![draft], Coverage::Part, Calendars::default()).await.expect("a good price");
+    let account = ledger.create_account(NewAccount { name: "Acme".to_owned(), grant: Grant::None }).await.expect("a new name");
+    let credit = Credit {
+        account: "Acme".to_owned(),
+        mode: Mode::Live,
+        amount: Nano::new(1_000_000_000_000_000),
+        reason: "bench".to_owned(),
+        actor: "bench".to_owned(),
+        idempotency_key: None,
+    };
+    ledger.credit(credit).await.expect("the account exists");
+    (ledger, account.id)
+}
+
+fn request(ledger: &Ledger, org: OrgId, at: &Arc<Deployment>) -> AdmitRequest {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    let received_at = ledger.clock().unix_us();
+    let key = PriceKey { book: SELL_BOOK, provider: "house", upstream_model: "x", model: "model" };
+    let price = ledger.prices().lookup(key, received_at).expect("a readable price").expect("a published price");
+    AdmitRequest {
+        id: RequestId::v7(1_795_435_200_000 + NEXT.fetch_add(1, Ordering::Relaxed), [7; 10]),
+        org,
+        key: KeyId::from_bytes([2; 16]),
+        mode: Mode::Live,
+        requested_model: "model".into(),
+        stream: false,
+        received_at,
+        candidates: [PricedCandidate { deployment: Arc::clone(at), price }].into(),
+        input: InputSize { text_bytes: 2_000, items: 2, ..InputSize::default() },
+        output: OutputAsk { limit: Some(300), choices: 1 },
+        names_tier: false,
+    }
+}
+
+fn benches(c: &mut Criterion) {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let folder = tempfile::tempdir().expect("a folder");
+    let (ledger, org) = runtime.block_on(open(&folder));
+    let at = Arc::new(deployment("model", "house"));
+    c.bench_function("admit", |b| {
+        b.iter(|| match ledger.try_admit(&request(&ledger, org, &at)) {
+            Ok(admission) => admission.release(ReleaseReason::Failed),
+            // The writer is behind; what is measured is still an answer from memory.
+            Err(_) => std::thread::yield_now(),
+        });
+    });
+    let usage = FinalUsage::Reported(Usage { input_uncached: Some(500), output_text: Some(200), ..Usage::default() });
+    let mut group = c.benchmark_group("journal");
+    group.throughput(Throughput::Elements(256)).sample_size(20);
+    group.bench_function("256 requests held, then settled", |b| {
+        b.iter(|| {
+            runtime.block_on(async {
+                let admitted: Vec<_> = (0..256).filter_map(|_| ledger.try_admit(&request(&ledger, org, &at)).ok()).collect();
+                for admission in &admitted {
+                    admission.durable().await.expect("a writable disk");
+                }
+                for admission in admitted {
+                    admission.settle(&at, &usage);
+                }
+                while ledger.journal_reading().in_flight > 0 {
+                    tokio::task::yield_now().await;
+                }
+            });
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(ledger, benches);
+criterion_main!(ledger);

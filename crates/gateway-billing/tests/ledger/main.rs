@@ -1,0 +1,8 @@
+//! The ledger from outside: accounts, calls, random commands, kills.
+#![expect(clippy::unwrap_used, reason = "in a test a failed unwrap is the finding")]
+
+mod accounts;
+mod crash;
+mod hold;
+mod model;
+mod stage;
