@@ -20,3 +20,7 @@ pub const OPENAI_CHAT: Protocol = Protocol::new("openai-chat");
 pub const ANTHROPIC_MESSAGES: Protocol = Protocol::new("anthropic-messages");
 /// Gemini `POST …/models/{model}:generateContent` and `:streamGenerateContent`.
 pub const GEMINI: Protocol = Protocol::new("gemini");
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -128,3 +128,6 @@ impl Egress for OpenAiChatEgress {
         fault::decode(head, body)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,12 +13,14 @@
 //! Between equal protocols a cell takes the fast path, as production does. Streams are replayed at every split.
 //! `BLESS=1` rewrites what is expected; read the diff.
 
+#[expect(dead_code, reason = "two test programs share the harness, and each uses its part")]
 #[path = "harness/case.rs"]
 mod case;
 #[path = "harness/codecs.rs"]
 mod codecs;
 #[path = "harness/golden.rs"]
 mod golden;
+#[expect(dead_code, reason = "two test programs share the harness, and each uses its part")]
 #[path = "harness/replay.rs"]
 mod replay;
 
@@ -40,9 +42,9 @@ fn check(caller: &str, provider: &str, feature: &str, stream: bool) {
     case.beside("upstream-request.json").json(&encoded.body);
     let ctx = RelayCtx { render, memo: encoded.memo };
     if stream {
-        streamed(&case, &*ingress, &*egress, &ctx, &mut lost)
+        streamed(&case, &*ingress, &*egress, &ctx, &mut lost);
     } else {
-        whole(&case, &*ingress, &*egress, &ctx, &mut lost)
+        whole(&case, &*ingress, &*egress, &ctx, &mut lost);
     }
     case.beside("losses.txt").text_or_absent(&lost.join("\n"));
 }

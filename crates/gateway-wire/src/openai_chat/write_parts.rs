@@ -21,7 +21,7 @@ pub(super) fn content(w: &mut Writer<'_>, path: &str, parts: &[(usize, &Part)], 
     match parts {
         [] => w.str(""),
         [(_, Part { body: PartBody::Text { text, citations }, cache: None, seal: None, extras: None })] if citations.is_empty() => {
-            w.str(text)
+            w.str(text);
         }
         parts => {
             w.begin_array();

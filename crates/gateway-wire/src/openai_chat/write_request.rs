@@ -51,7 +51,7 @@ pub(super) fn with_usage(options: Option<&str>) -> String {
     let mut w = Writer::new(&mut out);
     w.begin_object();
     w.key("include_usage").bool(true);
-    for (key, value) in others.iter().flat_map(|fields| fields.rest()).filter(|(key, _)| *key != "include_usage") {
+    for (key, value) in others.iter().flat_map(crate::json::Fields::rest).filter(|(key, _)| *key != "include_usage") {
         w.key(key).raw(value.text());
     }
     w.end_object();

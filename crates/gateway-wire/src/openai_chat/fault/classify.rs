@@ -73,7 +73,7 @@ fn by_words(status: StatusCode, said: &Said) -> Option<Verdict> {
 
 fn by_status(status: StatusCode) -> Verdict {
     match status.as_u16() {
-        401 | 402 | 403 => credential(FaultKind::Unavailable),
+        401..=403 => credential(FaultKind::Unavailable),
         404 => verdict(FaultKind::NotFound, Retry::NextDeployment),
         405 => verdict(FaultKind::Unavailable, Retry::NextDeployment),
         408 => verdict(FaultKind::Timeout, Retry::SameDeployment),
