@@ -17,3 +17,7 @@ pub mod ledger;
 pub mod recovery;
 pub mod store;
 pub mod verify;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
