@@ -146,3 +146,20 @@ async fn another_secret_is_noticed_at_once() {
     let error = Ledger::open(LedgerOptions { secret, ..LedgerOptions::at(folder.path().join("ledger.db")) }).await.unwrap_err();
     assert!(error.to_string().contains("BELLWETHER_SECRET"), "{error}");
 }
+
+#[tokio::test]
+async fn a_changed_past_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = ledger(&folder).await;
+    ledger.create_account(account("Acme", Grant::SignUp)).await.unwrap();
+    ledger.credit(credit("Acme", 20_000_000_000, None)).await.unwrap();
+    ledger.stop(Duration::from_secs(1)).await;
+    let path = folder.path().join("ledger.db");
+    let thief = rusqlite::Connection::open(&path).unwrap();
+    assert!(thief.execute("UPDATE txn SET reason = 'gift' WHERE kind = 'credit'", []).is_err());
+    thief.execute_batch("DROP TRIGGER txn_keeps; UPDATE txn SET reason = 'gift' WHERE kind = 'credit'").unwrap();
+    thief.execute_batch("UPDATE wallet SET posted = posted + 1").unwrap();
+    let report = gateway_billing::verify::verify_file(&path).unwrap();
+    let wrong: Vec<_> = report.checks.iter().filter(|check| !check.violations.is_empty()).map(|check| check.id).collect();
+    assert_eq!((report.ok, wrong), (false, vec!["INV-11", "chain"]));
+}
