@@ -38,7 +38,7 @@ pub(super) fn peek(head: &Parts, body: &[u8]) -> Result<Peek, WireError> {
                 peek.controls.disable_fallbacks = or_null(value()?, Json::bool).within("disable_fallbacks")?.unwrap_or(false);
             }
             "strict" => peek.controls.strict = or_null(value()?, Json::bool).within("strict")?.unwrap_or(false),
-            _ => {}
+            _ => continue, // nothing is lost: the body itself goes on
         }
     }
     let model = model.ok_or_else(|| WireError::at("model", "is required: the name of the model to ask"))?;
