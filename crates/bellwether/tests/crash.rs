@@ -68,6 +68,8 @@ async fn rounds(strict: bool) {
         let verdict = admin.post("/admin/v1/ledger/verify", json!({})).await;
         assert_eq!(verdict["ok"], true, "round {round}: {verdict}");
         assert_eq!(verdict["earlier_boot_holds"], 0, "round {round}: {verdict}");
+        let balance = admin.get("/admin/v1/accounts/crash/balance").await;
+        assert_eq!(balance["held"]["nano"], "0", "round {round}: {balance}");
         for one in &seen {
             total.add(one, &receipt(&gateway.url, &key, &one.id).await, killed, strict, round);
         }

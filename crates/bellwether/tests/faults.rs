@@ -6,7 +6,7 @@ mod rig;
 
 use std::time::{Duration, Instant};
 
-use rig::{Rig, Way};
+use rig::{Company, Rig, Way};
 use serde_json::{Value, json};
 
 /// What the caller sees.
@@ -40,7 +40,7 @@ struct Row {
 }
 
 async fn check(way: Way, row: Row) {
-    let rig = Rig::start(way, &row.fault).await;
+    let rig = Rig::start(way, Company::Shared, &row.fault).await;
     let response = rig.ask(row.stream).await;
     let status = response.status().as_u16();
     let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
@@ -182,7 +182,7 @@ rows! {
 
 /// The caller leaves, before the head or in mid-stream: nothing is in flight 100 ms later, and what was delivered is paid.
 async fn leaves(way: Way, fault: Value, frames: usize) {
-    let rig = Rig::start(way, &fault).await;
+    let rig = Rig::start(way, Company::Alone, &fault).await;
     let mut id = String::new();
     if frames == 0 {
         // Half of the time limit: the upstream has the call and has not answered.

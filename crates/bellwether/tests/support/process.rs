@@ -11,19 +11,19 @@ use std::{
 use serde_json::{Value, json};
 
 /// A running `bellwether`, killed when dropped.
-pub struct Process {
+pub(crate) struct Process {
     child: Child,
-    pub url: String,
+    pub(crate) url: String,
 }
 
 /// A port that was free a moment ago.
-pub fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port on loopback").port()
 }
 
 impl Process {
     /// Starts `bellwether ARGS` and waits until it answers on `port`.
-    pub fn start(args: &[&str], port: u16, variables: &[(&str, &str)]) -> Self {
+    pub(crate) fn start(args: &[&str], port: u16, variables: &[(&str, &str)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_bellwether"));
         command.args(args).env_clear().stdout(Stdio::null()).stderr(Stdio::piped());
         command.envs(variables.iter().copied());
@@ -51,14 +51,9 @@ impl Process {
     }
 
     /// SIGKILL, and waits until it is gone.
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().expect("a child of ours");
         self.child.wait().expect("a child of ours");
-    }
-
-    /// The process id.
-    pub fn id(&self) -> u32 {
-        self.child.id()
     }
 }
 
@@ -79,18 +74,18 @@ fn ready(port: u16) -> bool {
 }
 
 /// What a test needs of the admin API.
-pub struct Admin {
+pub(crate) struct Admin {
     http: reqwest::Client,
     base: String,
     token: String,
 }
 
 impl Admin {
-    pub fn new(base: &str, token: &str) -> Self {
+    pub(crate) fn new(base: &str, token: &str) -> Self {
         Self { http: client(), base: base.to_owned(), token: token.to_owned() }
     }
 
-    pub async fn post(&self, path: &str, body: Value) -> Value {
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Value {
         let request = self.http.post(format!("{}{path}", self.base)).bearer_auth(&self.token).json(&body);
         let response =
             request.header("idempotency-key", format!("{:032x}", fastrand::u128(..))).send().await.expect("the admin API answers");
@@ -99,7 +94,7 @@ impl Admin {
         serde_json::from_str(&text).expect("JSON")
     }
 
-    pub async fn get(&self, path: &str) -> Value {
+    pub(crate) async fn get(&self, path: &str) -> Value {
         let response = self.http.get(format!("{}{path}", self.base)).bearer_auth(&self.token).send().await.expect("the admin API answers");
         let (status, text) = (response.status(), response.text().await.expect("a whole answer"));
         assert!(status.is_success(), "GET {path}: {status} {text}");
@@ -107,26 +102,26 @@ impl Admin {
     }
 
     /// An account without a grant, credited with `usd`, and a live key of it.
-    pub async fn funded(&self, name: &str, usd: &str) -> String {
+    pub(crate) async fn funded(&self, name: &str, usd: &str) -> String {
         self.post("/admin/v1/accounts", json!({ "name": name, "grant": false })).await;
         self.post(&format!("/admin/v1/accounts/{name}/credit"), json!({ "amount_usd": usd, "mode": "live", "reason": "test" })).await;
         self.key(name, "live").await
     }
 
-    pub async fn key(&self, account: &str, mode: &str) -> String {
+    pub(crate) async fn key(&self, account: &str, mode: &str) -> String {
         let key = self.post("/admin/v1/keys", json!({ "account": account, "mode": mode, "name": "test" })).await;
         key["key"].as_str().expect("a new key is shown").to_owned()
     }
 }
 
 /// An HTTP client for loopback that never gives up before the test does.
-pub fn client() -> reqwest::Client {
+pub(crate) fn client() -> reqwest::Client {
     bellwether::tls::install_crypto_provider();
     reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).timeout(Duration::from_secs(60)).build().expect("a client")
 }
 
 /// Writes a configuration file.
-pub fn write_config(folder: &Path, text: &str) -> String {
+pub(crate) fn write_config(folder: &Path, text: &str) -> String {
     let path = folder.join("bellwether.toml");
     std::fs::write(&path, text).expect("a writable folder");
     path.display().to_string()

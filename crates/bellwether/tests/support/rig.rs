@@ -11,12 +11,15 @@ use hyper_util::{
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::net::TcpListener;
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, SemaphorePermit},
+};
 use tokio_rustls::TlsAcceptor;
 
 /// How the gateway reaches the upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
+pub(crate) enum Way {
     /// A test key: no socket at all.
     InProcess,
     /// Plain HTTP/1.1.
@@ -25,12 +28,26 @@ pub enum Way {
     TlsHttp2,
 }
 
+/// Time limits are short here, so only so many rigs run at once, and those that measure run alone.
+static TURNS: Semaphore = Semaphore::const_new(TURNS_AT_ONCE as usize);
+const TURNS_AT_ONCE: u32 = 4;
+
+/// Whether a test measures time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Company {
+    /// Others may run beside it.
+    Shared,
+    /// Nothing may.
+    Alone,
+}
+
 /// A gateway, a key, and what is needed to look at its books.
-pub struct Rig {
-    pub gateway: Gateway,
-    pub key: String,
-    pub folder: TempDir,
-    pub way: Way,
+pub(crate) struct Rig {
+    _turn: SemaphorePermit<'static>,
+    pub(crate) gateway: Gateway,
+    pub(crate) key: String,
+    pub(crate) folder: TempDir,
+    pub(crate) way: Way,
 }
 
 /// Two models: `primary` at a provider of its own, which every rule of the scenario names, and `backup`.
@@ -57,7 +74,9 @@ const MODELS: &str = r#"
 
 impl Rig {
     /// Starts it; `fault` is what the upstream does to `primary`.
-    pub async fn start(way: Way, fault: &Value) -> Self {
+    pub(crate) async fn start(way: Way, company: Company, fault: &Value) -> Self {
+        let turns = if company == Company::Alone { TURNS_AT_ONCE } else { 1 };
+        let turn = TURNS.acquire_many(turns).await.expect("never closed");
         let folder = tempfile::tempdir().expect("a temporary folder");
         let rules = json!([{ "match": { "model": "faulty" }, "fault": fault }]);
         let scenario: Scenario = serde_json::from_value(json!({ "seed": 1, "rules": rules })).expect("a valid scenario");
@@ -82,11 +101,11 @@ impl Rig {
         let mode = if way == Way::InProcess { "test" } else { "live" };
         let key = admin.post("/admin/v1/keys", &json!({ "account": "default", "mode": mode }), None).await.expect("a key");
         let key = key["key"].as_str().expect("shown once").to_owned();
-        Self { gateway, key, folder, way }
+        Self { _turn: turn, gateway, key, folder, way }
     }
 
     /// Asks `primary`, whole or streamed.
-    pub async fn ask(&self, stream: bool) -> reqwest::Response {
+    pub(crate) async fn ask(&self, stream: bool) -> reqwest::Response {
         let body = json!({ "model": "primary", "stream": stream, "max_tokens": 200,
             "messages": [{ "role": "user", "content": "Tell me of the sea and of all that lives in it." }] });
         let request = client().post(format!("{}/v1/chat/completions", self.gateway.url())).bearer_auth(&self.key).json(&body);
@@ -94,7 +113,7 @@ impl Rig {
     }
 
     /// The request's receipt, once it is resolved.
-    pub async fn receipt(&self, id: &str) -> Value {
+    pub(crate) async fn receipt(&self, id: &str) -> Value {
         for _ in 0..200 {
             let url = format!("{}/v1/billing/requests/{id}", self.gateway.url());
             let response = client().get(url).bearer_auth(&self.key).send().await.expect("the gateway answers");
@@ -110,7 +129,7 @@ impl Rig {
     }
 
     /// What stands on a ledger account, summed over its owners; credit is negative.
-    pub fn posted(&self, code: i64) -> i64 {
+    pub(crate) fn posted(&self, code: i64) -> i64 {
         let file = self.folder.path().join("rig.db");
         let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
         let database = rusqlite::Connection::open_with_flags(file, flags).expect("the rig's database");
@@ -120,7 +139,7 @@ impl Rig {
     }
 
     /// Requests whose answer has not ended.
-    pub async fn in_flight(&self) -> u64 {
+    pub(crate) async fn in_flight(&self) -> u64 {
         let url = format!("{}/metrics", self.gateway.url());
         let token = self.gateway.admin_token().expose().to_owned();
         let text = client().get(url).bearer_auth(token).send().await.expect("metrics").text().await.expect("text");
@@ -129,7 +148,7 @@ impl Rig {
     }
 
     /// The books must hold, and nothing may be open.
-    pub async fn close(self) {
+    pub(crate) async fn close(self) {
         let admin = AdminClient::new(&self.gateway.url(), self.gateway.admin_token().clone()).expect("a client");
         let verdict = admin.post("/admin/v1/ledger/verify", &json!({}), None).await.expect("a verdict");
         assert_eq!(verdict["ok"], true, "{verdict}");
@@ -139,7 +158,7 @@ impl Rig {
 }
 
 /// A client that keeps no connection, so that dropping an answer closes its socket.
-pub fn client() -> reqwest::Client {
+pub(crate) fn client() -> reqwest::Client {
     bellwether::tls::install_crypto_provider();
     reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().expect("a client")
 }

@@ -17,15 +17,15 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{net::TcpListener, sync::watch};
 
 /// Counts the calls that arrive and holds them until released.
-pub struct Barrier {
-    pub address: SocketAddr,
+pub(crate) struct Barrier {
+    pub(crate) address: SocketAddr,
     arrived: Arc<AtomicUsize>,
     open: watch::Sender<bool>,
 }
 
 impl Barrier {
     /// Listens on a free port. `answer` is the body of every answer; it is sent at once when `open` starts out true.
-    pub async fn start(open: bool, answer: &'static str) -> Self {
+    pub(crate) async fn start(open: bool, answer: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a bound listener");
         let arrived = Arc::new(AtomicUsize::new(0));
@@ -45,12 +45,12 @@ impl Barrier {
     }
 
     /// Calls that have arrived so far.
-    pub fn arrived(&self) -> usize {
+    pub(crate) fn arrived(&self) -> usize {
         self.arrived.load(Ordering::SeqCst)
     }
 
     /// Lets every waiting and coming call be answered.
-    pub fn release(&self) {
+    pub(crate) fn release(&self) {
         self.open.send_replace(true);
     }
 }
