@@ -138,7 +138,8 @@ async fn load_until_killed(gateway: Process, key: &str, random: &mut fastrand::R
         })
         .collect();
     tokio::time::sleep(Duration::from_millis(random.u64(700..2_200))).await;
-    gateway.kill();
+    // Dropping it is SIGKILL.
+    drop(gateway);
     stop.store(true, Ordering::Relaxed);
     for worker in workers {
         worker.await.expect("a worker does not panic");

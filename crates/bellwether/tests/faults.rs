@@ -31,12 +31,22 @@ enum Charged {
     Partly,
 }
 
+/// What the books say of attempts that failed and were not charged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Failed {
+    /// None had been accepted by the provider, so none cost anything.
+    NoCost,
+    /// The provider had accepted the work, so its cost is booked to 5110, on us.
+    Booked,
+}
+
 struct Row {
     fault: Value,
     stream: bool,
     sees: Sees,
     attempts: u32,
     charged: Charged,
+    failed: Failed,
 }
 
 async fn check(way: Way, row: Row) {
@@ -73,6 +83,7 @@ async fn check(way: Way, row: Row) {
     // Whatever happened, revenue is what was charged, and no more than one attempt was served.
     let charged = nano(&receipt["charge"]);
     assert_eq!(-(rig.posted(4100) + rig.posted(4110)), charged, "{receipt}");
+    assert_eq!(rig.posted(5110) > 0, row.failed == Failed::Booked, "failed attempts cost {}: {receipt}", rig.posted(5110));
     let served = receipt["attempts"].as_array().into_iter().flatten().filter(|attempt| attempt["charged"] == true).count();
     assert!(served <= 1, "{receipt}");
     rig.close().await;
@@ -107,12 +118,19 @@ fn nano(money: &Value) -> i64 {
 
 /// One test a row and way.
 macro_rules! rows {
-    ($($name:ident: $fault:tt, $shape:ident => $sees:expr, $attempts:literal, $charged:ident;)*) => {
+    ($($name:ident: $fault:tt, $shape:ident => $sees:expr, $attempts:literal, $charged:ident, $failed:ident;)*) => {
         $(mod $name {
             use super::*;
 
             fn row() -> Row {
-                Row { fault: json!($fault), stream: rows!(@$shape), sees: $sees, attempts: $attempts, charged: Charged::$charged }
+                Row {
+                    fault: json!($fault),
+                    stream: rows!(@$shape),
+                    sees: $sees,
+                    attempts: $attempts,
+                    charged: Charged::$charged,
+                    failed: Failed::$failed,
+                }
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -140,44 +158,44 @@ const PRIMARY: Sees = Sees::Answer("primary");
 
 rows! {
     // Before the commit: the next deployment answers, and only its answer is charged.
-    rate_limited_stream: { "kind": "status", "status": 429 }, stream => BACKUP, 3, Exactly;
-    rate_limited_whole: { "kind": "status", "status": 429 }, whole => BACKUP, 3, Exactly;
-    rate_limited_for_long_stream: { "kind": "status", "status": 429, "retry_after_s": 30 }, stream => BACKUP, 2, Exactly;
-    rate_limited_for_long_whole: { "kind": "status", "status": 429, "retry_after_s": 30 }, whole => BACKUP, 2, Exactly;
-    server_error_stream: { "kind": "status", "status": 500 }, stream => BACKUP, 3, Exactly;
-    server_error_whole: { "kind": "status", "status": 500 }, whole => BACKUP, 3, Exactly;
-    bad_gateway_stream: { "kind": "status", "status": 502 }, stream => BACKUP, 3, Exactly;
-    bad_gateway_whole: { "kind": "status", "status": 502 }, whole => BACKUP, 3, Exactly;
-    unavailable_stream: { "kind": "status", "status": 503 }, stream => BACKUP, 3, Exactly;
-    unavailable_whole: { "kind": "status", "status": 503 }, whole => BACKUP, 3, Exactly;
-    overloaded_stream: { "kind": "status", "status": 529 }, stream => BACKUP, 3, Exactly;
-    overloaded_whole: { "kind": "status", "status": 529 }, whole => BACKUP, 3, Exactly;
-    hang_stream: { "kind": "hang" }, stream => BACKUP, 2, Exactly;
-    hang_whole: { "kind": "hang" }, whole => BACKUP, 2, Exactly;
-    stall_before_stream: { "kind": "stall", "after_events": 0 }, stream => BACKUP, 2, Exactly;
-    stall_midway_whole: { "kind": "stall" }, whole => BACKUP, 2, Exactly;
-    cut_before_stream: { "kind": "cut", "after_events": 0 }, stream => BACKUP, 3, Exactly;
-    cut_midway_whole: { "kind": "cut" }, whole => BACKUP, 3, Exactly;
-    error_event_before_stream: { "kind": "error_event" }, stream => BACKUP, 3, Exactly;
-    error_event_whole: { "kind": "error_event" }, whole => BACKUP, 3, Exactly;
-    malformed_before_stream: { "kind": "malformed" }, stream => BACKUP, 2, Exactly;
-    malformed_whole: { "kind": "malformed" }, whole => BACKUP, 2, Exactly;
+    rate_limited_stream: { "kind": "status", "status": 429 }, stream => BACKUP, 3, Exactly, NoCost;
+    rate_limited_whole: { "kind": "status", "status": 429 }, whole => BACKUP, 3, Exactly, NoCost;
+    rate_limited_for_long_stream: { "kind": "status", "status": 429, "retry_after_s": 30 }, stream => BACKUP, 2, Exactly, NoCost;
+    rate_limited_for_long_whole: { "kind": "status", "status": 429, "retry_after_s": 30 }, whole => BACKUP, 2, Exactly, NoCost;
+    server_error_stream: { "kind": "status", "status": 500 }, stream => BACKUP, 3, Exactly, Booked;
+    server_error_whole: { "kind": "status", "status": 500 }, whole => BACKUP, 3, Exactly, Booked;
+    bad_gateway_stream: { "kind": "status", "status": 502 }, stream => BACKUP, 3, Exactly, Booked;
+    bad_gateway_whole: { "kind": "status", "status": 502 }, whole => BACKUP, 3, Exactly, Booked;
+    unavailable_stream: { "kind": "status", "status": 503 }, stream => BACKUP, 3, Exactly, NoCost;
+    unavailable_whole: { "kind": "status", "status": 503 }, whole => BACKUP, 3, Exactly, NoCost;
+    overloaded_stream: { "kind": "status", "status": 529 }, stream => BACKUP, 2, Exactly, NoCost;
+    overloaded_whole: { "kind": "status", "status": 529 }, whole => BACKUP, 2, Exactly, NoCost;
+    hang_stream: { "kind": "hang" }, stream => BACKUP, 2, Exactly, Booked;
+    hang_whole: { "kind": "hang" }, whole => BACKUP, 2, Exactly, Booked;
+    stall_before_stream: { "kind": "stall", "after_events": 0 }, stream => BACKUP, 2, Exactly, Booked;
+    stall_midway_whole: { "kind": "stall" }, whole => BACKUP, 2, Exactly, Booked;
+    cut_before_stream: { "kind": "cut", "after_events": 0 }, stream => BACKUP, 2, Exactly, Booked;
+    cut_midway_whole: { "kind": "cut" }, whole => BACKUP, 2, Exactly, Booked;
+    error_event_before_stream: { "kind": "error_event" }, stream => BACKUP, 3, Exactly, Booked;
+    error_event_whole: { "kind": "error_event" }, whole => BACKUP, 3, Exactly, Booked;
+    malformed_before_stream: { "kind": "malformed" }, stream => BACKUP, 2, Exactly, Booked;
+    malformed_whole: { "kind": "malformed" }, whole => BACKUP, 2, Exactly, Booked;
     // Refusals that would be the same everywhere.
-    bad_request_stream: { "kind": "status", "status": 400 }, stream => Sees::Status(400), 1, Nothing;
-    bad_request_whole: { "kind": "status", "status": 400 }, whole => Sees::Status(400), 1, Nothing;
+    bad_request_stream: { "kind": "status", "status": 400 }, stream => Sees::Status(400), 1, Nothing, NoCost;
+    bad_request_whole: { "kind": "status", "status": 400 }, whole => Sees::Status(400), 1, Nothing, NoCost;
     // A bad key of ours is not the caller's fault.
-    bad_key_stream: { "kind": "status", "status": 401 }, stream => BACKUP, 2, Exactly;
-    bad_key_whole: { "kind": "status", "status": 401 }, whole => BACKUP, 2, Exactly;
+    bad_key_stream: { "kind": "status", "status": 401 }, stream => BACKUP, 2, Exactly, NoCost;
+    bad_key_whole: { "kind": "status", "status": 401 }, whole => BACKUP, 2, Exactly, NoCost;
     // After the commit: the protocol's own error event, no second attempt, and what was delivered is charged.
-    stall_after_stream: { "kind": "stall", "after_events": 4 }, stream => Sees::ErrorEvent, 1, Partly;
-    cut_after_stream: { "kind": "cut", "after_events": 4 }, stream => Sees::ErrorEvent, 1, Partly;
-    error_event_after_stream: { "kind": "error_event", "after_events": 4 }, stream => Sees::ErrorEvent, 1, Partly;
-    malformed_after_stream: { "kind": "malformed", "after_events": 4 }, stream => Sees::ErrorEvent, 1, Partly;
+    stall_after_stream: { "kind": "stall", "after_events": 4 }, stream => Sees::ErrorEvent, 1, Partly, NoCost;
+    cut_after_stream: { "kind": "cut", "after_events": 4 }, stream => Sees::ErrorEvent, 1, Partly, NoCost;
+    error_event_after_stream: { "kind": "error_event", "after_events": 4 }, stream => Sees::ErrorEvent, 1, Partly, NoCost;
+    malformed_after_stream: { "kind": "malformed", "after_events": 4 }, stream => Sees::ErrorEvent, 1, Partly, NoCost;
     // Served in spite of it.
-    usage_missing_stream: { "kind": "usage", "mode": "missing" }, stream => PRIMARY, 1, Partly;
-    usage_missing_whole: { "kind": "usage", "mode": "missing" }, whole => PRIMARY, 1, Partly;
-    drip_stream: { "kind": "drip", "bytes": 200, "every_ms": 5 }, stream => PRIMARY, 1, Exactly;
-    drip_whole: { "kind": "drip", "bytes": 200, "every_ms": 5 }, whole => PRIMARY, 1, Exactly;
+    usage_missing_stream: { "kind": "usage", "mode": "missing" }, stream => PRIMARY, 1, Partly, NoCost;
+    usage_missing_whole: { "kind": "usage", "mode": "missing" }, whole => PRIMARY, 1, Partly, NoCost;
+    drip_stream: { "kind": "drip", "bytes": 200, "every_ms": 5 }, stream => PRIMARY, 1, Exactly, NoCost;
+    drip_whole: { "kind": "drip", "bytes": 200, "every_ms": 5 }, whole => PRIMARY, 1, Exactly, NoCost;
 }
 
 /// The caller leaves, before the head or in mid-stream: nothing is in flight 100 ms later, and what was delivered is paid.
@@ -205,7 +223,6 @@ async fn leaves(way: Way, fault: Value, frames: usize) {
         let (charged, hold) = (nano(&receipt["charge"]), nano(&receipt["hold"]));
         assert!(charged > 0 && charged < hold, "{receipt}");
     }
-    tokio::time::sleep(Duration::from_millis(50)).await;
     rig.close().await;
 }
 

@@ -49,12 +49,6 @@ impl Process {
             std::thread::sleep(Duration::from_millis(10));
         }
     }
-
-    /// SIGKILL, and waits until it is gone.
-    pub(crate) fn kill(mut self) {
-        self.child.kill().expect("a child of ours");
-        self.child.wait().expect("a child of ours");
-    }
 }
 
 impl Drop for Process {
