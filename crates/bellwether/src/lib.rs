@@ -1,14 +1,6 @@
 //! Bellwether: the composition of the gateway's crates, its configuration and its command line.
-//!
-//! To run it with a provider of one's own compiled in, a `main` of five lines is enough:
-//!
-//! ```no_run
-//! # fn acme() -> gateway_providers::ProviderSpec { unimplemented!() }
-//! fn main() -> std::process::ExitCode {
-//!     let registry = bellwether::Registry::builtin().expect("the shipped specs are valid").with(acme());
-//!     bellwether::run(registry)
-//! }
-//! ```
+
+#![doc = include_str!("../README.md")]
 
 pub mod admin;
 pub mod assembly;
