@@ -63,7 +63,7 @@ async fn rounds(strict: bool) {
     let mut total = Tally::default();
     for round in 0..ROUNDS {
         let seen = load_until_killed(gateway, &key, &mut random).await;
-        let killed = Instant::now();
+        let killed = now();
         gateway = start();
         let verdict = admin.post("/admin/v1/ledger/verify", json!({})).await;
         assert_eq!(verdict["ok"], true, "round {round}: {verdict}");
@@ -189,7 +189,7 @@ async fn read(mut response: reqwest::Response, stream: bool, leave_after: Option
     let text = String::from_utf8_lossy(&text);
     if stream {
         let events = text.lines().filter_map(|line| line.strip_prefix("data: "));
-        seen.usage = events.filter_map(|event| usage(&serde_json::from_str(event).unwrap_or(Value::Null))).last();
+        seen.usage = events.filter_map(|event| usage(&serde_json::from_str(event).unwrap_or(Value::Null))).next_back();
         seen.complete = text.ends_with("data: [DONE]\n\n").then(now);
     } else {
         let answer = serde_json::from_str(&text).unwrap_or(Value::Null);

@@ -45,8 +45,9 @@ impl Provider for Echo {
         let text: String = said.into_iter().flat_map(|message| &message.parts).filter_map(text).collect();
         let usage = Usage { input_uncached: Some(words(&text)), output_text: Some(words(&text)), ..Usage::default() };
         if request.stream {
-            let mut events = events(text, usage).into_iter();
-            let encoder = attempt.call.ingress().event_encoder(&gateway_core::RenderCtx::of(&attempt.call, Arc::clone(&attempt.deployment.model)));
+            let mut events = events(&text, usage).into_iter();
+            let encoder =
+                attempt.call.ingress().event_encoder(&gateway_core::RenderCtx::of(&attempt.call, Arc::clone(&attempt.deployment.model)));
             let pump = EventPump::new(move || std::future::ready(events.next()), encoder);
             return Ok(Reply::stream(&attempt, Box::new(pump), attempt.deadline));
         }
@@ -68,12 +69,10 @@ fn words(text: &str) -> u64 {
     text.split_whitespace().count() as u64
 }
 
-fn events(text: String, usage: Usage) -> Vec<Event<'static>> {
+fn events(text: &str, usage: Usage) -> Vec<Event<'static>> {
     let delta = |word: &str| Event::Delta { choice: 0, part: 0, delta: Delta::Text(word.to_owned().into()) };
-    let mut events = vec![
-        Event::Start { id: None, model: None, created: None },
-        Event::PartStart { choice: 0, part: 0, kind: PartKind::Text },
-    ];
+    let mut events =
+        vec![Event::Start { id: None, model: None, created: None }, Event::PartStart { choice: 0, part: 0, kind: PartKind::Text }];
     events.extend(text.split_inclusive(' ').map(delta));
     events.push(Event::PartEnd { choice: 0, part: 0 });
     events.push(Event::Finish { choice: 0, finish: Finish::new(FinishReason::Stop) });

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::SystemTime};
 
+use gateway_core::FaultKind;
 use gateway_providers::CredentialPool;
 use gateway_routing::{Health, HealthState};
 use serde_json::{Value, json};
@@ -43,7 +44,7 @@ fn credentials(pool: &CredentialPool) -> Vec<Value> {
                 "suffix": key.suffix,
                 "state": key.state.as_str(),
                 "until": key.until.map(rfc3339),
-                "last_fault": key.last_fault.map(|kind| kind.as_str()),
+                "last_fault": key.last_fault.map(FaultKind::as_str),
             })
         })
         .collect()
