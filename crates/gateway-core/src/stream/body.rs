@@ -24,6 +24,8 @@ use crate::{
 /// Most bytes kept back while waiting for the commit point.
 const COMMIT_BYTES_MAX: usize = 256 * 1_024;
 
+const TOO_LONG: &str = "the call took longer than its total time limit";
+
 /// Time limits of a streamed body.
 #[derive(Debug, Clone, Copy)]
 pub struct StreamLimits {
@@ -155,8 +157,13 @@ impl StreamBody {
         });
         match pumped {
             Poll::Ready(Pumped::More) => {
-                if self.last_chunk.replace(now()).is_none() {
+                let now = now();
+                if self.last_chunk.replace(now).is_none() {
                     self.arm(self.limits.between_chunks);
+                }
+                // A provider that never pauses never lets the timer be looked at.
+                if now >= self.limits.deadline {
+                    return Poll::Ready(Turn::Failed(timeout(TOO_LONG)));
                 }
                 Poll::Ready(Turn::Read { committed })
             }
@@ -181,7 +188,7 @@ impl StreamBody {
             let now = now();
             let silent_until = self.last_chunk.map_or(self.limits.first_chunk, |at| at + self.limits.between_chunks);
             if now >= self.limits.deadline {
-                return Poll::Ready(Turn::Failed(timeout("the call took longer than its total time limit")));
+                return Poll::Ready(Turn::Failed(timeout(TOO_LONG)));
             }
             if now >= silent_until {
                 return Poll::Ready(Turn::Failed(timeout(match self.last_chunk {

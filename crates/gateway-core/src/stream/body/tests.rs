@@ -182,6 +182,14 @@ async fn the_total_limit_ends_a_dripping_stream() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_total_limit_ends_a_stream_that_never_pauses() {
+    let (mut body, _) = body(["a", "b", "c"].map(|text| Step::Send(text, content(1))).into());
+    assert_eq!(next(&mut body).await.as_deref(), Some("a"));
+    tokio::time::advance(Duration::from_secs(600)).await;
+    assert_eq!(rest(&mut body).await, ["b", "!timeout"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn cumulative_usage_overwrites() {
     let report = |n| Signal::Usage { usage: Usage { output_text: Some(n), ..Usage::default() }, is_final: n == 2 };
     let (mut body, _) = body(vec![Step::Send("a", vec![Signal::Commit, report(1)]), Step::Send("b", vec![report(2)]), Step::End("$")]);
