@@ -55,10 +55,12 @@ impl Gateway {
         };
         let ledger = Ledger::open(options).await?;
         let admin_token = secrets::admin_token(environment, &path)?;
-        let first_start = FirstStart::prepare(&ledger, environment, &admin_token).await?;
         let parts = Parts::assemble(config, environment, registry, Arc::clone(&ledger), clock).await?;
         let server = stack::server(config, parts, &admin_token)?;
-        let running = server.bind()?.start();
+        let bound = server.bind()?;
+        // The test key is shown once, so nothing that may fail comes between making it and showing it.
+        let first_start = FirstStart::prepare(&ledger, environment, &admin_token).await?;
+        let running = bound.start();
         Ok(Self {
             running,
             ledger,
