@@ -1,6 +1,7 @@
 //! The writer's thread: takes what is queued, writes it, answers, and keeps what could not be written.
 
 use std::{
+    io::ErrorKind,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -23,6 +24,9 @@ const IDLE: Duration = Duration::from_millis(200);
 
 /// How often a failed write is tried again.
 const RETRY: Duration = Duration::from_millis(250);
+
+/// What must be free on the disk before a ledger that could not be written is taken for well.
+const ROOM_BYTES: usize = 256 * 1_024;
 
 /// A commit slower than this is slow; when more than one in a hundred is, admission closes for [`BUSY_US`].
 const SLOW_US: u64 = 250_000;
@@ -118,36 +122,52 @@ impl<'c> Writer<'c> {
             // Only a test stands here, and it kills.
             let _ = self.failpoints.reached(Failpoint::SettleTaken);
         }
-        let mut told = false;
+        let mut failure: Option<LedgerError> = None;
         loop {
             match self.write(&mut batch) {
                 Ok(applied) => {
                     self.answer(batch.drain(..), applied);
-                    break;
+                    if failure.is_none() || self.has_room() {
+                        break;
+                    }
                 }
                 Err(error) if error.is_down() => {
-                    if !told {
+                    if failure.is_none() {
                         tracing::error!(%error, "the ledger cannot be written; nothing new is served until it can");
-                        told = true;
                     }
                     self.shared.gauges.down.store(true, Ordering::Relaxed);
                     batch = keep_ends(batch, &error);
-                    if !self.wait_and_gather(&mut batch, &error) {
-                        tracing::error!(left = batch.len(), "the ledger stops without having written all; the next start recovers it");
-                        return;
-                    }
+                    failure = Some(error);
                 }
                 Err(_) => {
                     self.one_by_one(&mut batch);
                     break;
                 }
             }
+            if let Some(error) = &failure
+                && !self.wait_and_gather(&mut batch, error)
+            {
+                tracing::error!(left = batch.len(), "the ledger stops without having written all; the next start recovers it");
+                return;
+            }
         }
-        if told {
+        if failure.is_some() {
             tracing::info!("the ledger can be written again");
         }
         self.shared.gauges.down.store(false, Ordering::Relaxed);
         self.batch = batch;
+    }
+
+    /// Whether the disk has room for more than the page that a probe writes. A ledger that comes back on the last free page
+    /// fails with the next batch, and until then takes calls whose provider is paid in vain.
+    fn has_room(&self) -> bool {
+        let Some(database) = self.connection.path().filter(|path| !path.is_empty()) else { return true };
+        let path = format!("{database}.room");
+        let written = std::fs::write(&path, vec![0_u8; ROOM_BYTES]);
+        let removed = std::fs::remove_file(&path);
+        tracing::debug!(?written, ?removed, "looked for room on the disk");
+        // Any other error says nothing about room, and the database itself was just written.
+        !written.is_err_and(|error| matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded))
     }
 
     /// While down: refuses what must not wait, gathers the ends behind the others, and sleeps. `false`: closed, give up.
