@@ -99,6 +99,13 @@ pub enum ProviderError {
         /// The cause.
         source: Source,
     },
+    /// What came in place of an answer's head is not HTTP, or more of it than a head may have.
+    NotHttp {
+        /// The host and port.
+        host: Box<str>,
+        /// The cause.
+        source: Source,
+    },
     /// The connection broke, or the lengths did not add up, inside the body.
     BrokenBody {
         /// The host and port.
@@ -134,6 +141,7 @@ impl fmt::Display for ProviderError {
             Self::Tls { host, .. } => write!(f, "the TLS handshake with {host} failed"),
             Self::Tunnel { host, .. } => write!(f, "the proxy did not open a tunnel to {host}"),
             Self::Reset { host, .. } => write!(f, "{host} closed the connection before it answered"),
+            Self::NotHttp { host, .. } => write!(f, "{host} answered with something that is not HTTP, or with a head too large to be read"),
             Self::BrokenBody { host, .. } => write!(f, "{host} broke its answer off"),
         }
     }
@@ -147,6 +155,7 @@ impl Error for ProviderError {
             | Self::Tls { source, .. }
             | Self::Tunnel { source, .. }
             | Self::Reset { source, .. }
+            | Self::NotHttp { source, .. }
             | Self::BrokenBody { source, .. } => Some(&**source),
             Self::Spec { .. }
             | Self::UnknownProvider { .. }
@@ -181,7 +190,7 @@ impl From<ProviderError> for Fault {
             }
             // The request may have been read before the reset, so the provider may bill it.
             ProviderError::Reset { .. } => unavailable(Retry::SameDeployment).after_work_began(),
-            ProviderError::BrokenBody { .. } => {
+            ProviderError::NotHttp { .. } | ProviderError::BrokenBody { .. } => {
                 Self::new(FaultKind::BadUpstream, Origin::Provider, error.to_string()).with_retry(Retry::NextDeployment).after_work_began()
             }
         };

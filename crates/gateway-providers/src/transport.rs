@@ -8,6 +8,7 @@ mod connect;
 mod tls;
 
 use std::{
+    error::Error,
     fmt,
     future::Future,
     path::PathBuf,
@@ -246,7 +247,9 @@ fn broke_while_idle(error: &ClientError) -> bool {
 fn classify(error: ClientError, host: &str) -> ProviderError {
     let host = host.into();
     if !error.is_connect() {
-        return ProviderError::Reset { host, source: Arc::new(error) };
+        let unreadable = error.source().and_then(|cause| cause.downcast_ref::<hyper::Error>()).is_some_and(hyper::Error::is_parse);
+        let source = Arc::new(error);
+        return if unreadable { ProviderError::NotHttp { host, source } } else { ProviderError::Reset { host, source } };
     }
     match connect::failure(&error) {
         Some(ConnectFailure::Timeout { after }) => ProviderError::ConnectTimeout { host, after: *after },
