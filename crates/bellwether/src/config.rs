@@ -23,6 +23,9 @@ pub use server::{BillingConfig, LogConfig, LogFormat, RoutingConfig, ServerConfi
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
+    /// What it was read from, for errors that show only when its parts are put together.
+    #[serde(skip)]
+    pub place: String,
     /// Listener, limits, draining.
     pub server: ServerConfig,
     /// Where the ledger lives.
@@ -95,13 +98,14 @@ impl Config {
     pub fn parse(text: &str, name: &str, environment: &dyn Environment) -> Result<Self, ConfigError> {
         let config: Self = toml::from_str(text).map_err(|source| error::in_file(name, text, &source))?;
         let overrides = overrides::collect(environment);
-        let config = if overrides.is_empty() {
+        let mut config = if overrides.is_empty() {
             config
         } else {
             let table = toml::from_str(text).map_err(|source| error::in_file(name, text, &source))?;
             overrides::apply(table, overrides)?
         };
         config.validate(name)?;
+        name.clone_into(&mut config.place);
         Ok(config)
     }
 

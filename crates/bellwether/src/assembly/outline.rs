@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use gateway_billing::{catalog::Catalog, price::Draft};
 use gateway_core::{Clock, Mode, Readiness, SystemClock};
 use serde_json::{Value, json};
@@ -43,6 +43,11 @@ impl Outline {
     /// # Errors
     /// As [`Outline::of`].
     pub fn at(config: &Config, environment: &dyn Environment, registry: &Registry, clock: &Arc<dyn Clock>) -> Result<Self> {
+        let made = Self::make(config, environment, registry, clock);
+        if config.place.is_empty() { made } else { made.with_context(|| config.place.clone()) }
+    }
+
+    fn make(config: &Config, environment: &dyn Environment, registry: &Registry, clock: &Arc<dyn Clock>) -> Result<Self> {
         let catalog = Catalog::shipped();
         let built = BuiltProviders::build(config, registry, environment, clock)?;
         let today = jiff::Timestamp::try_from(clock.wall())?.to_zoned(jiff::tz::TimeZone::UTC).date();
