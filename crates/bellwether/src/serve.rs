@@ -14,7 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     Registry,
-    assembly::Parts,
+    assembly::{Outline, Parts},
     cli::ConfigFile,
     config::{Config, Environment, Synchronous},
     stack,
@@ -45,6 +45,8 @@ impl Gateway {
     pub async fn start(config: &Config, environment: &dyn Environment, registry: Registry) -> Result<Self> {
         crate::tls::install_crypto_provider();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        // First, so that a wrong configuration leaves no database behind.
+        let outline = Outline::at(config, environment, &registry, &clock)?;
         let path = config.storage.sqlite_path().map_err(anyhow::Error::msg)?;
         let mut options = LedgerOptions::at(&path);
         options.clock = Arc::clone(&clock);
@@ -55,7 +57,7 @@ impl Gateway {
         };
         let ledger = Ledger::open(options).await?;
         let admin_token = secrets::admin_token(environment, &path)?;
-        let parts = Parts::assemble(config, environment, registry, Arc::clone(&ledger), clock).await?;
+        let parts = Parts::assemble(config, outline, Arc::clone(&ledger), clock).await?;
         let server = stack::server(config, parts, &admin_token)?;
         let bound = server.bind()?;
         // The test key is shown once, so nothing that may fail comes between making it and showing it.

@@ -13,9 +13,8 @@ use gateway_routing::{Health, HealthPolicy, Providers, RetryPolicy, Router, Rout
 
 use super::{listing::Listing, outline::Outline};
 use crate::{
-    Registry,
     admin::{Admin, HealthSources},
-    config::{Config, Environment},
+    config::Config,
 };
 
 /// What the stack is made of.
@@ -44,15 +43,8 @@ impl Parts {
     /// Publishes the prices and joins the parts.
     ///
     /// # Errors
-    /// The configuration cannot be used, or the ledger cannot be written.
-    pub async fn assemble(
-        config: &Config,
-        environment: &dyn Environment,
-        registry: Registry,
-        ledger: Arc<Ledger>,
-        clock: Arc<dyn Clock>,
-    ) -> Result<Self> {
-        let outline = Outline::at(config, environment, &registry, &clock)?;
+    /// The ledger cannot be written.
+    pub async fn assemble(config: &Config, outline: Outline, ledger: Arc<Ledger>, clock: Arc<dyn Clock>) -> Result<Self> {
         let published =
             ledger.publish_prices(outline.drafts, Coverage::Whole, Calendars::shipped()).await.context("cannot publish the prices")?;
         tracing::info!(new = published.new, ended = published.ended, "prices");
