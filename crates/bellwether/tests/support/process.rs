@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 /// A running `bellwether`, killed when dropped.
 pub(crate) struct Process {
-    child: Child,
+    pub(crate) child: Child,
     pub(crate) url: String,
 }
 
