@@ -20,6 +20,9 @@ const TIMEOUT: HeaderName = HeaderName::from_static("x-bellwether-timeout-ms");
 const SIMULATE: HeaderName = HeaderName::from_static("x-bellwether-simulate");
 const ESTIMATED: HeaderName = HeaderName::from_static("x-bellwether-estimated");
 
+/// The code of a fault that says the model is served, but by nobody who offers the operation.
+const OPERATION_UNSUPPORTED: &str = "operation_unsupported";
+
 /// The layers below keep the deadline themselves and say more about it; this is for those that do not.
 const DEADLINE_GRACE: Duration = Duration::from_millis(250);
 
@@ -170,7 +173,7 @@ fn total(headers: &HeaderMap, most: Duration) -> Result<Duration, Fault> {
 
 /// Nobody counts tokens for this model, so we estimate rather than fail: clients use the number to plan, not to pay.
 fn counts_without_provider(call: &Call, fault: &Fault) -> bool {
-    call.operation() == Operation::CountTokens && fault.kind() == FaultKind::NoDeployment
+    call.operation() == Operation::CountTokens && (fault.kind() == FaultKind::NoDeployment || fault.code() == Some(OPERATION_UNSUPPORTED))
 }
 
 fn estimate(call: &Call) -> Reply {

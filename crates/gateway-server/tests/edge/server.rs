@@ -185,7 +185,13 @@ impl Service<Arc<Call>> for Scripted {
         let provider = Arc::clone(&self.0);
         Box::pin(async move {
             if call.operation() == Operation::CountTokens {
-                return Err(Fault::new(FaultKind::NoDeployment, Origin::Gateway, "nobody counts"));
+                return Err(match &*call.peek().model {
+                    "uncounted-model" => {
+                        Fault::new(FaultKind::NotFound, Origin::Caller, "served, not counted").with_code("operation_unsupported")
+                    }
+                    "missing-model" => Fault::new(FaultKind::NotFound, Origin::Caller, "no such model").with_code("model_not_found"),
+                    _ => Fault::new(FaultKind::NoDeployment, Origin::Gateway, "nobody counts"),
+                });
             }
             let deployment = Arc::new(deployment(&call.peek().model, "acme"));
             let mut reply = provider.attempt(attempt(&call, &deployment, 1)).await?;

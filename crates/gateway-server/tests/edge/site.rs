@@ -59,10 +59,15 @@ async fn a_deadline_of_the_callers_own_is_kept() {
 #[tokio::test]
 async fn tokens_that_nobody_counts_are_estimated() {
     let edge = Edge::start(Act::text("hi"));
-    let body = r#"{"model":"known-model","operation":"count_tokens","input":"0123456789abcdef"}"#;
-    let answer = once(edge.address, post("/v1/messages", body)).await;
-    assert_eq!((answer.status, answer.json()), (200, json!({"input_tokens": 9})));
-    assert_eq!(answer.header("x-bellwether-estimated"), "true");
+    for model in ["known-model", "uncounted-model"] {
+        let body = format!(r#"{{"model":"{model}","operation":"count_tokens","input":"0123456789abcdef"}}"#);
+        let answer = once(edge.address, post("/v1/messages", &body)).await;
+        assert_eq!(answer.status, 200, "{model}: {}", answer.body);
+        assert!(answer.json()["input_tokens"].as_u64() > Some(0), "{}", answer.body);
+        assert_eq!(answer.header("x-bellwether-estimated"), "true");
+    }
+    let body = r#"{"model":"missing-model","operation":"count_tokens","input":"0123456789abcdef"}"#;
+    assert_eq!(once(edge.address, post("/v1/messages", body)).await.status, 404);
 }
 
 #[tokio::test]
