@@ -153,7 +153,9 @@ fn classify(http: StatusCode, error: &Error<'_>) -> Fault {
         }
         (Some("PERMISSION_DENIED"), _) | (None, 403) => credential("the provider does not let the gateway's credential use this model"),
         // "Free tier is not available in your country", "billing is not enabled": the account's state, not the request's.
-        (Some("FAILED_PRECONDITION"), _) => credential("the provider does not serve the gateway's account in its present state"),
+        (Some("FAILED_PRECONDITION"), _) | (None, 402) => {
+            credential("the provider does not serve the gateway's account in its present state")
+        }
         (Some("NOT_FOUND"), _) | (None, 404) => {
             provider(FaultKind::NotFound, Retry::NextDeployment, told("the provider has no such model or resource", message))
                 .with_code("model_not_found")
@@ -202,7 +204,10 @@ fn provider(kind: FaultKind, retry: Retry, message: impl Into<Cow<'static, str>>
 /// The gateway's own credential is at fault, so the caller must not be told 401: another one, or another provider, may
 /// serve.
 fn credential(message: &'static str) -> Fault {
-    provider(FaultKind::Unavailable, Retry::NextDeployment, message).with_code("provider_credential_refused").blaming_credential()
+    provider(FaultKind::Unavailable, Retry::NextDeployment, message)
+        .with_status(StatusCode::BAD_GATEWAY)
+        .with_code("provider_credential")
+        .blaming_credential()
 }
 
 fn told(what: &'static str, message: &str) -> Cow<'static, str> {

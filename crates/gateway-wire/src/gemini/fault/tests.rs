@@ -46,6 +46,7 @@ fn each_word_of_google_has_its_class() {
         (504, plain("DEADLINE_EXCEEDED"), FaultKind::Timeout, Retry::NextDeployment, false),
         (413, json!("<html>"), FaultKind::PayloadTooLarge, Retry::Never, false),
         (401, json!({}), FaultKind::Unavailable, Retry::NextDeployment, true),
+        (402, json!({}), FaultKind::Unavailable, Retry::NextDeployment, true),
         (404, json!(null), FaultKind::NotFound, Retry::NextDeployment, false),
         (429, json!(null), FaultKind::RateLimited, Retry::SameDeployment, true),
         (502, json!(null), FaultKind::UpstreamError, Retry::SameDeployment, false),
@@ -53,8 +54,10 @@ fn each_word_of_google_has_its_class() {
         (302, json!(null), FaultKind::BadUpstream, Retry::NextDeployment, false),
     ];
     for (status, body, kind, retry, blames) in table {
-        let (k, r, b, ..) = classified(status, &body, &[]);
+        let (k, r, b, code, _) = classified(status, &body, &[]);
         assert_eq!((k, r, b), (kind, retry, blames), "{status} {body}");
+        let own = kind == FaultKind::Unavailable && blames;
+        assert_eq!(code.as_deref() == Some("provider_credential"), own, "{status} {body}");
     }
 }
 
