@@ -44,7 +44,7 @@ pub(super) fn peek(head: &request::Parts, body: &[u8]) -> Result<Peek, WireError
     peek.model = match (model, peek.controls.models.as_ref().and_then(|models| models.first())) {
         (Some(model), _) => model,
         (None, Some(first)) => first.clone(),
-        (None, None) => return Err(WireError::at("model", "is required: name the model to ask")),
+        (None, None) => return Err(WireError::at("model", "the name of the model to ask is required")),
     };
     peek.spans = scanned.spans;
     Ok(peek)

@@ -41,7 +41,7 @@ pub(super) fn peek(head: &Parts, body: &[u8]) -> Result<Peek, WireError> {
             _ => continue, // nothing is lost: the body itself goes on
         }
     }
-    let model = model.ok_or_else(|| WireError::at("model", "is required: the name of the model to ask"))?;
+    let model = model.ok_or_else(|| WireError::at("model", "the name of the model to ask is required"))?;
     if model.is_empty() {
         return Err(WireError::at("model", "must not be empty"));
     }

@@ -44,7 +44,7 @@ fn headers_say_what_the_control_keys_say() {
 #[test]
 fn errors_name_the_field() {
     for (body, expected) in [
-        (r#"{"messages":[]}"#, "model: is required: the name of the model to ask"),
+        (r#"{"messages":[]}"#, "model: the name of the model to ask is required"),
         (r#"{"model":""}"#, "model: must not be empty"),
         (r#"{"model":7}"#, "model: expected a string, found a number"),
         (r#"{"model":"m","stream":"yes"}"#, "stream: expected a boolean, found a string"),
