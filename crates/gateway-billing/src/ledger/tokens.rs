@@ -56,6 +56,8 @@ pub struct ApiKey {
     pub expires_at: Option<String>,
     /// When it was made, RFC 3339.
     pub created_at: String,
+    /// `active`, `expired` or `revoked`.
+    pub state: &'static str,
     /// When it was revoked, RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revoked_at: Option<String>,
@@ -126,6 +128,7 @@ impl Ledger {
                     models: new.models.clone(),
                     expires_at: expires_at.map(rfc3339),
                     created_at: rfc3339(now_us),
+                    state: state(None, expires_at, now_us),
                     revoked_at: None,
                 })
             })
@@ -149,7 +152,8 @@ impl Ledger {
         .bind(org)
         .fetch_all(self.reader())
         .await?;
-        rows.iter().map(view).collect()
+        let now_us = self.clock.unix_us();
+        rows.iter().map(|row| view(row, now_us)).collect()
     }
 
     /// Revokes a key. When this returns, the key works no more. Revoking it again changes nothing.
@@ -179,11 +183,11 @@ impl Ledger {
             .bind(id.as_bytes().to_vec())
             .fetch_one(self.reader())
             .await?;
-        view(&row)
+        view(&row, self.clock.unix_us())
     }
 }
 
-fn view(row: &sqlx::sqlite::SqliteRow) -> Result<ApiKey, LedgerError> {
+fn view(row: &sqlx::sqlite::SqliteRow, now_us: i64) -> Result<ApiKey, LedgerError> {
     let bytes = |column| -> Result<[u8; 16], LedgerError> {
         let bytes: Vec<u8> = row.try_get(column)?;
         bytes.try_into().map_err(|_| LedgerError::Refused { problem: "a key's row holds an id that has not 16 bytes".into() })
@@ -200,11 +204,34 @@ fn view(row: &sqlx::sqlite::SqliteRow) -> Result<ApiKey, LedgerError> {
         models: models.map(|json| serde_json::from_str(&json).unwrap_or_default()),
         expires_at: expires_at.map(rfc3339),
         created_at: rfc3339(row.try_get(7)?),
+        state: state(revoked_at, expires_at, now_us),
         revoked_at: revoked_at.map(rfc3339),
     })
+}
+
+fn state(revoked_at: Option<i64>, expires_at: Option<i64>, now_us: i64) -> &'static str {
+    match (revoked_at, expires_at) {
+        (Some(_), _) => "revoked",
+        (None, Some(at)) if at <= now_us => "expired",
+        (None, _) => "active",
+    }
 }
 
 fn to_us(at: SystemTime) -> i64 {
     let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::state;
+
+    #[test]
+    fn a_key_is_revoked_before_it_is_expired() {
+        assert_eq!(state(None, None, 10), "active");
+        assert_eq!(state(None, Some(11), 10), "active");
+        assert_eq!(state(None, Some(10), 10), "expired");
+        assert_eq!(state(Some(3), Some(10), 10), "revoked");
+        assert_eq!(state(Some(3), None, 10), "revoked");
+    }
 }
