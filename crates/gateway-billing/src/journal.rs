@@ -41,7 +41,7 @@ use self::{
     row::{AttemptRow, Draft, End, Held},
     scope::Job,
 };
-use crate::error::LedgerError;
+use crate::{error::LedgerError, money::Nano};
 
 /// Most commands in one commit. Above 256 a bigger batch buys nothing; 512 keeps one commit short.
 const BATCH_MAX: usize = 512;
@@ -96,6 +96,7 @@ struct Gauges {
     commit_us: AtomicU64,
     buckets: [AtomicU64; COMMIT_BUCKETS_US.len() + 1],
     refused: AtomicU64,
+    charged_nano: AtomicU64,
 }
 
 /// A reading of the journal, for metrics.
@@ -115,6 +116,8 @@ pub struct JournalReading {
     pub refused: u64,
     /// Nothing can be written at the moment.
     pub down: bool,
+    /// What live wallets were charged since the start, in nano-dollars. Test money is not counted.
+    pub charged_nano: u64,
 }
 
 /// The handle to the writer.
@@ -183,6 +186,11 @@ impl Journal {
         true
     }
 
+    /// Counts a charge to a live wallet, for metrics only; the books are the truth.
+    pub(crate) fn note_charge(&self, paid: Nano) {
+        self.shared.gauges.charged_nano.fetch_add(u64::try_from(paid.get()).unwrap_or(0), Ordering::Relaxed);
+    }
+
     /// Whether the queue has room for another request's hold.
     pub(crate) fn has_room(&self) -> bool {
         self.shared.queue.lock().commands.len() < self.options.queue_max
@@ -222,6 +230,7 @@ impl Journal {
             commit_buckets,
             refused: gauges.refused.load(Ordering::Relaxed),
             down: gauges.down.load(Ordering::Relaxed),
+            charged_nano: gauges.charged_nano.load(Ordering::Relaxed),
         }
     }
 

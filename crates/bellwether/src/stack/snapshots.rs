@@ -36,6 +36,12 @@ pub(super) fn ledger(ledger: Arc<Ledger>) -> Arc<dyn Snapshot> {
             FamilyKind::Gauge,
             number(reading.queue_depth as u64),
         );
+        one(
+            "bellwether_charged_usd_total",
+            "Dollars charged to live wallets since the start; test money is not counted.",
+            FamilyKind::Counter,
+            Value::Number(reading.charged_nano as f64 / 1e9),
+        );
         let mut below = 0;
         let buckets = COMMIT_BUCKETS_US.iter().zip(reading.commit_buckets).map(|(bound, count)| {
             below += count;

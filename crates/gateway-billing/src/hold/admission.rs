@@ -22,7 +22,7 @@ use crate::{
         row::{AttemptRow, Draft, End, Held, Served, Ticket, encode_pins},
     },
     ledger::Ledger,
-    money::{Nano, Ppm},
+    money::{Currency, Nano, Ppm},
     price::charge_total,
     usage::{BytesPerToken, Normalised, UsageFlags, UsageSource, counted, leaves_of},
 };
@@ -303,9 +303,14 @@ impl Open {
         let ended_at = self.clock.unix_us();
         let attempts = self.attempt_rows(ended_at);
         let charge = draft.charge;
-        self.held.wallet.settle(self.held.amount, charge, Overrun::FromBalance, |taken| {
+        let wallet = &self.held.wallet;
+        let taken = wallet.settle(self.held.amount, charge, Overrun::FromBalance, |taken| {
             self.push_end(End::Settled { draft: Box::new(draft), taken, estimated: false }, attempts, ended_at, slot);
-        })
+        });
+        if wallet.currency() == Currency::USD {
+            self.journal.note_charge(taken.paid());
+        }
+        taken
     }
 
     fn end_released(&self, slot: OwnedSemaphorePermit) {

@@ -58,6 +58,7 @@ async fn a_whole_answer_is_charged_to_the_nano_and_says_so() {
     assert_eq!(stage.available().await, 999_956_000);
     assert_eq!(one(&stage, "SELECT COUNT(*) FROM attempt").await, 0);
     assert_eq!(one(&stage, "SELECT state FROM hold").await, 1);
+    assert_eq!(stage.ledger.journal_reading().charged_nano, 44_000);
 }
 
 #[tokio::test]
