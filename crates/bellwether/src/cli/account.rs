@@ -35,6 +35,7 @@ pub(super) enum Account {
         /// The account's name or id
         account: String,
         /// How much, in dollars, such as 20 or 0.50
+        #[arg(allow_negative_numbers = true)]
         amount: String,
         /// Credit the test wallet
         #[arg(long)]
@@ -78,7 +79,7 @@ impl Account {
                 }
             }
             Self::List { json } => {
-                let list = admin.get("/admin/v1/accounts").await?;
+                let list = admin.list("/admin/v1/accounts").await?;
                 if json {
                     output::json(&list);
                 } else {
