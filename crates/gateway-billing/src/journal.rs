@@ -1,6 +1,6 @@
 //! The one writer: every money command passes through its queue and is committed in batches.
 //!
-//! One thread owns the only connection that writes. It takes whatever is queued (at most [`BATCH_MAX`] commands),
+//! One thread owns the only connection that writes. It takes whatever is queued (at most `BATCH_MAX` commands),
 //! applies it in one `BEGIN IMMEDIATE` transaction, commits, answers, repeats; there is no timer, because the next batch
 //! gathers while one commit is flushed. Promises:
 //!

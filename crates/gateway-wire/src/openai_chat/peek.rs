@@ -41,7 +41,9 @@ pub(super) fn peek(head: &Parts, body: &[u8]) -> Result<Peek, WireError> {
             _ => continue, // nothing is lost: the body itself goes on
         }
     }
-    let model = model.ok_or_else(|| WireError::at("model", "the name of the model to ask is required"))?;
+    // A caller who lists models may leave the one name out: the first of the list is asked first anyway.
+    let listed = || peek.controls.models.as_ref().and_then(|models| models.first()).map(|first| Cow::Owned(first.to_string()));
+    let model = model.or_else(listed).ok_or_else(|| WireError::at("model", "the name of the model to ask is required"))?;
     if model.is_empty() {
         return Err(WireError::at("model", "must not be empty"));
     }

@@ -16,6 +16,12 @@ fn peek(body: &str) -> Result<Peek, WireError> {
 }
 
 #[test]
+fn a_list_of_models_stands_for_the_one_name() {
+    assert_eq!(&*peek(r#"{"models":["a","b"],"messages":[]}"#).unwrap().model, "a");
+    assert_eq!(&*peek(r#"{"model":"m","models":["a","b"],"messages":[]}"#).unwrap().model, "m");
+}
+
+#[test]
 fn peek_reads_what_the_gateway_needs() {
     let seen = peek(
         r#"{"model":"m","stream":true,"stream_options":{"include_usage":true},"max_tokens":5,"max_completion_tokens":7,"n":3,
@@ -45,6 +51,7 @@ fn headers_say_what_the_control_keys_say() {
 fn errors_name_the_field() {
     for (body, expected) in [
         (r#"{"messages":[]}"#, "model: the name of the model to ask is required"),
+        (r#"{"messages":[],"models":[]}"#, "model: the name of the model to ask is required"),
         (r#"{"model":""}"#, "model: must not be empty"),
         (r#"{"model":7}"#, "model: expected a string, found a number"),
         (r#"{"model":"m","stream":"yes"}"#, "stream: expected a boolean, found a string"),
