@@ -23,7 +23,7 @@ use std::fmt;
 pub use book::{PriceBook, PriceKey};
 pub use calendar::{Calendar, Calendars, Window};
 pub use charge::{Charge, ChargeFlags, Line, TierReach, UsageBound, WorstRates, charge, charge_total, worst_rates};
-pub use input::{PriceInput, PriceOverrideInput, Priced};
+pub use input::{PriceInput, PriceOverrideInput};
 pub use publish::{Coverage, Draft, NewVersion, Publication, PublishError, publish};
 pub use sku::{Side, Sku, UnknownSku};
 pub use terms::{Override, Rates, Source, Terms, TierBasis, TimeBasis, When};

@@ -44,3 +44,37 @@ pub fn drafts(entries: &[ModelEntry], catalog: &Catalog) -> Result<Vec<Draft>> {
     }
     Ok(drafts)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use gateway_billing::price::Sku;
+
+    use crate::{Registry, assembly::Outline, config::Config};
+
+    /// Dollars per million input tokens of the model `m`, and whose price that is; `None` when it has none.
+    fn sold(upstream: &str, deployment: &str, model: &str) -> Result<Option<(i64, String)>, String> {
+        let text =
+            format!("[[models]]\nname = \"m\"\n{model}\ndeployments = [{{ provider = \"openai\", model = \"{upstream}\"{deployment} }}]\n");
+        let environment = BTreeMap::new();
+        let config = Config::parse(&text, "test", &environment).map_err(|error| error.to_string())?;
+        let outline = Outline::of(&config, &environment, &Registry::builtin().unwrap()).map_err(|error| format!("{error:#}"))?;
+        let route = format!("openai/{upstream}");
+        let mut here = outline.drafts.iter().filter(|draft| *draft.route == *route);
+        let draft = here.clone().find(|draft| &*draft.model == "m").or_else(|| here.next());
+        Ok(draft.map(|draft| (draft.terms.rates[&Sku::IN].get() / 1_000_000, draft.source.kind.clone())))
+    }
+
+    #[test]
+    fn the_nearest_price_is_the_one_a_deployment_is_sold_at() {
+        let own = r#", price = { input = "3", output = "8" }"#;
+        let models = r#"price = { input = "4", output = "8" }"#;
+        let bad = r#", price = { input = "x", output = "8" }"#;
+        assert_eq!(sold("gpt-4.1", own, models), Ok(Some((3, "config".to_owned()))));
+        assert_eq!(sold("gpt-4.1", "", models), Ok(Some((4, "config".to_owned()))));
+        assert_eq!(sold("gpt-4.1", "", ""), Ok(Some((2, "catalog".to_owned()))));
+        assert_eq!(sold("no-such-model", "", ""), Ok(None), "refused, never free");
+        assert!(sold("gpt-4.1", bad, models).is_err(), "a broken price is not replaced by another");
+    }
+}

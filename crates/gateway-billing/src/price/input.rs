@@ -5,13 +5,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    PriceError, SELL_BOOK,
+    PriceError,
     calendar::Window,
-    publish::Draft,
     sku::Sku,
-    terms::{Override, Rates, Source, Terms, When},
+    terms::{Override, Rates, Terms, When},
 };
-use crate::catalog::Catalog;
 use crate::money::{Currency, DecimalError, Exactness, Nano, Pico, Ppm};
 
 /// The `price = { … }` of a configuration: `{ input = "2", output = "8", input_cache_read = "0.5" }`.
@@ -130,41 +128,4 @@ fn factor(text: &str, place: &str) -> Result<Ppm, PriceError> {
     let bad = |error| PriceError::Figure(format!("{place}factor"), error);
     let millionths = crate::money::parse_scaled(text, 6).and_then(crate::money::Scaled::exactly).map_err(bad)?;
     u32::try_from(millionths).ok().and_then(Ppm::new).ok_or_else(|| bad(DecimalError::OutOfRange))
-}
-
-/// A deployment as the configuration prices it.
-#[derive(Debug, Clone, Copy)]
-pub struct Priced<'c> {
-    /// The public model.
-    pub model: &'c str,
-    /// Who serves.
-    pub provider: &'c str,
-    /// The name the provider knows the model by.
-    pub upstream_model: &'c str,
-    /// `deployments[].price`.
-    pub deployment_price: Option<&'c PriceInput>,
-    /// `models[].price`.
-    pub model_price: Option<&'c PriceInput>,
-}
-
-impl Priced<'_> {
-    /// The price this deployment is sold at: its own, else its model's, else the catalog's for the provider and
-    /// upstream model. `None` means it has none and must not be sold: refuse with `model_not_priced`.
-    ///
-    /// # Errors
-    /// The price that applies is not one; the next in order is not tried, because that would be a guess.
-    pub fn draft(&self, catalog: &Catalog) -> Result<Option<Draft>, PriceError> {
-        let route = format!("{}/{}", self.provider, self.upstream_model);
-        let own = self.deployment_price.map(|price| (price, "deployments[].price"));
-        let stated = own.or_else(|| self.model_price.map(|price| (price, "models[].price")));
-        let Some((price, place)) = stated else {
-            let entry = catalog.find(self.provider, self.upstream_model);
-            let draft = entry.map(|entry| entry.draft_for(SELL_BOOK, self.model)).transpose()?;
-            // An alias in the catalog has the price of what it stands for, on the route that was asked for.
-            return Ok(draft.map(|draft| Draft { route: route.into(), ..draft }));
-        };
-        let source = Source { kind: "config".into(), reference: format!("{place} of {}", self.model) };
-        let terms = price.terms()?.0;
-        Ok(Some(Draft { book: SELL_BOOK.into(), model: self.model.into(), route: route.into(), terms, source }))
-    }
 }

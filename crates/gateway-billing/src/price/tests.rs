@@ -167,22 +167,6 @@ fn an_override_of_the_parent_reaches_what_took_its_rate_from_it() {
 }
 
 #[test]
-fn the_nearest_price_is_the_one_a_deployment_is_sold_at() {
-    let input = |price: &str| -> PriceInput { serde_json::from_str(&format!(r#"{{"input":"{price}","output":"8"}}"#)).unwrap() };
-    let (own, models, bad) = (input("3"), input("4"), input("x"));
-    let catalog = crate::catalog::Catalog::shipped();
-    let sold = |upstream_model, deployment_price, model_price| {
-        let priced = Priced { model: "m", provider: "openai", upstream_model, deployment_price, model_price };
-        priced.draft(&catalog).map(|draft| draft.map(|draft| (draft.terms.rates[&Sku::IN].get() / 1_000_000, draft.source.to_string())))
-    };
-    assert_eq!(sold("gpt-4.1", Some(&own), Some(&models)), Ok(Some((3, "config:deployments[].price of m".into()))));
-    assert_eq!(sold("gpt-4.1", None, Some(&models)), Ok(Some((4, "config:models[].price of m".into()))));
-    assert_eq!(sold("gpt-4.1", None, None), Ok(Some((2, "catalog:openai/gpt-4.1".into()))));
-    assert_eq!(sold("no-such-model", None, None), Ok(None), "refused, never free");
-    assert!(sold("gpt-4.1", Some(&bad), Some(&models)).is_err(), "a broken price is not replaced by another");
-}
-
-#[test]
 fn the_remembered_worst_case_is_the_one_that_a_search_finds() {
     let version = version_of(
         r#"{"input":"1","output":"9","overrides":[{"input_tokens_over":256000,"input":"2","output":"1"},
