@@ -1,6 +1,6 @@
 //! The callers' view of their money: `GET /v1/billing/balance`, `/v1/billing/requests/{id}` and `/v1/billing/cost-report`.
 //!
-//! It reads, and never writes. A viewer sees one account and one mode; what belongs to another is answered as if it did
+//! It reads, and never writes, but has what is queued written first, so that a caller finds the answer it just got. A viewer sees one account and one mode; what belongs to another is answered as if it did
 //! not exist. What providers bill us is shown to operators only.
 
 mod error;
@@ -100,6 +100,7 @@ impl BillingApi {
         }
         if let Some(id) = place.strip_prefix("/requests/") {
             no_query(query)?;
+            self.ledger.flush().await;
             return json(&receipt::read(self.ledger.reader(), viewer, id).await?);
         }
         if place == "/balance" {
@@ -107,6 +108,7 @@ impl BillingApi {
             return json(&self.ledger.balance(&viewer.org.to_string(), viewer.mode).await?);
         }
         let period = period::Period::of_query(query, self.now())?;
+        self.ledger.flush().await;
         json(&report::read(self.ledger.reader(), viewer, &period).await?)
     }
 

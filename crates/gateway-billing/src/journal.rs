@@ -1,8 +1,9 @@
 //! The one writer: every money command passes through its queue and is committed in batches.
 //!
 //! One thread owns the only connection that writes. It takes whatever is queued (at most `BATCH_MAX` commands),
-//! applies it in one `BEGIN IMMEDIATE` transaction, commits, answers, repeats; there is no timer, because the next batch
-//! gathers while one commit is flushed. Promises:
+//! applies it in one `BEGIN IMMEDIATE` transaction, commits, answers, repeats. What somebody waits for (a hold, a job) is
+//! taken at once, and the next batch gathers while one commit is flushed; what nobody waits for (a settlement, a
+//! checkpoint) goes along with the next of those, or alone after [`PATIENCE`]. Promises:
 //!
 //! * commands take effect in the order they were queued;
 //! * a row that breaks a constraint is refused alone; the others of its batch are written;
@@ -25,6 +26,7 @@ use std::{
         atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
     thread::JoinHandle,
+    time::Duration,
 };
 
 use gateway_core::Clock;
@@ -45,6 +47,10 @@ use crate::{error::LedgerError, money::Nano};
 
 /// Most commands in one commit. Above 256 a bigger batch buys nothing; 512 keeps one commit short.
 const BATCH_MAX: usize = 512;
+
+/// How long a command that nobody waits for may stay in the queue alone. A process that is killed loses what ended since
+/// the last request came in, and nothing older than this.
+const PATIENCE: Duration = Duration::from_millis(50);
 
 /// Most administrative commands waiting at once; more of them wait outside the queue.
 const JOBS_MAX: usize = 256;
@@ -72,9 +78,21 @@ pub(crate) enum Command {
     Job(Box<dyn Job>),
 }
 
+impl Command {
+    /// Whether somebody waits for its commit from the start.
+    fn is_awaited(&self) -> bool {
+        match self {
+            Self::Hold(_) | Self::Job(_) => true,
+            Self::Progress(..) | Self::End { .. } => false,
+        }
+    }
+}
+
 #[derive(Default)]
 struct Queue {
     commands: VecDeque<Command>,
+    /// Somebody waits for one of them.
+    awaited: bool,
     closed: bool,
 }
 
@@ -176,14 +194,26 @@ impl Journal {
         if queue.closed {
             return false;
         }
+        let urgent = command.is_awaited() && !queue.awaited;
+        queue.awaited |= urgent;
         queue.commands.push_back(command);
-        let first = queue.commands.len() == 1;
+        // The first starts the writer's patience, the first awaited one ends it, and so does a full batch.
+        let wake = urgent || matches!(queue.commands.len(), 1 | BATCH_MAX);
         drop(queue);
-        // The writer sleeps only on an empty queue, so only the first command has to wake it.
-        if first {
+        if wake {
             self.shared.wake.notify_one();
         }
         true
+    }
+
+    /// Has what is queued written now: somebody waits for it after all.
+    pub(crate) fn hurry(&self) {
+        let mut queue = self.shared.queue.lock();
+        let wake = !queue.commands.is_empty() && !std::mem::replace(&mut queue.awaited, true);
+        drop(queue);
+        if wake {
+            self.shared.wake.notify_one();
+        }
     }
 
     /// Counts a charge to a live wallet, for metrics only; the books are the truth.
@@ -237,6 +267,7 @@ impl Journal {
     /// Admits nobody any more, and waits until every request in flight has ended and is written.
     pub(crate) async fn drain(&self) {
         let all = u32::try_from(self.options.in_flight_max).unwrap_or(u32::MAX);
+        self.hurry();
         // New requests use `try_acquire`, so this one waits only for those that hold a slot.
         if let Ok(permits) = Arc::clone(&self.slots).acquire_many_owned(all).await {
             self.slots.close();

@@ -134,6 +134,13 @@ impl Ledger {
         &self.journal
     }
 
+    /// Returns when what has happened so far is written, or cannot be written now: for whoever reads it back right after.
+    pub async fn flush(&self) {
+        if let Err(error) = self.journal.exec(|_| Ok(())).await {
+            tracing::debug!(%error, "what is queued could not be written before a reading");
+        }
+    }
+
     /// Stops: admits nobody, waits up to `grace` for requests in flight to end, writes what is queued, checkpoints.
     /// Whatever is still open then is settled at its last checkpoint by the next start.
     pub async fn stop(&self, grace: Duration) {

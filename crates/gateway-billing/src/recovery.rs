@@ -50,6 +50,7 @@ pub(crate) async fn run(open: Vec<Orphan>, journal: &Journal, now_us: i64, failp
         for (held, progress) in chunk {
             resolve(held, progress.as_deref(), journal, now_us, &mut recovered);
         }
+        journal.hurry();
         for (held, _) in chunk {
             held.ended.wait().await?;
         }

@@ -197,7 +197,7 @@ impl Admission {
 
     /// Tells when the end of the hold is written.
     pub(super) fn ended(&self) -> Ended {
-        Ended(Arc::clone(&self.open.held))
+        Ended { held: Arc::clone(&self.open.held), journal: Arc::clone(&self.open.journal) }
     }
 
     fn settle_in_place(&mut self, deployment: &Arc<Deployment>, usage: &FinalUsage) -> Receipt {

@@ -62,6 +62,39 @@ async fn a_whole_answer_is_charged_to_the_nano_and_says_so() {
 }
 
 #[tokio::test]
+async fn a_settlement_that_nobody_waits_for_goes_along_with_the_next_hold() {
+    let stage = Stage::new(1_000_000_000).await;
+    let provider = provider(Act::text("three words here"));
+    let call = || routed(stage.call("model").output_limit(100), &[("model", "house")]);
+    let commits = || stage.ledger.journal_reading().commits;
+    let before = commits();
+    for _ in 0..20 {
+        send(&stage, &provider, call()).await.unwrap();
+    }
+    stage.settled().await;
+    // A hold's commit each, and the flush; more only where this machine paused for longer than the writer's patience.
+    assert!((20..30).contains(&(commits() - before)), "{} commits", commits() - before);
+
+    // Alone it is written all the same, soon, and no reader has to ask for it.
+    send(&stage, &provider, call()).await.unwrap();
+    while stage.ledger.journal_reading().in_flight > 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    stage.check().await;
+
+    // Where the caller is promised a written settlement, it does not wait for others.
+    let strict = async {
+        for _ in 0..10 {
+            stage.stack(&provider, options(0, true)).ready().await.unwrap().call(call()).await.unwrap();
+        }
+    };
+    tokio::time::timeout(Duration::from_millis(400), strict)
+        .await
+        .expect("ten calls that each waited for company would take half a second");
+    stage.check().await;
+}
+
+#[tokio::test]
 async fn the_output_is_bounded_by_the_wallet_when_the_caller_is_silent() {
     for (nano, limit) in [(1_000_000_000_000, "4096"), (200_000_000, "1562"), (20_000_000, "1024")] {
         let stage = Stage::new(nano).await;

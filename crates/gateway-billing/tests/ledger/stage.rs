@@ -110,6 +110,7 @@ impl Stage {
 
     /// Waits until everything queued so far is written.
     pub(crate) async fn settled(&self) {
+        self.ledger.flush().await;
         while self.ledger.journal_reading().in_flight > 0 || self.ledger.journal_reading().queue_depth > 0 {
             tokio::time::sleep(std::time::Duration::from_millis(1)).await;
         }
