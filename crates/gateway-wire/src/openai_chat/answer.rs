@@ -14,7 +14,7 @@ use crate::{
 pub(super) fn decode(body: &[u8], memo: &Memo) -> Result<ChatResponse, WireError> {
     let mut fields = Json::parse(body)?.fields()?;
     fields.take("object");
-    let id = fields.take_string("id")?;
+    let id = fields.take_string("id")?.filter(|id| !id.is_empty());
     let mut choices = Vec::new();
     for (n, item) in (0u32..).zip(fields.need_with("choices", Json::array)?) {
         choices.push(choice(item, n, id.as_deref(), memo).within_index(n as usize).within("choices")?);
@@ -23,7 +23,7 @@ pub(super) fn decode(body: &[u8], memo: &Memo) -> Result<ChatResponse, WireError
     Ok(ChatResponse {
         id,
         model: fields.take_string("model")?,
-        created: fields.take_u64("created")?,
+        created: fields.take_u64("created")?.filter(|at| *at > 0),
         choices,
         usage,
         extras: fields.extras(OPENAI_CHAT)?,

@@ -52,15 +52,19 @@ impl Decoder {
 
     fn chunk(&mut self, json: Json<'_>, emit: Emit<'_>) -> Result<(), WireError> {
         let mut fields = json.fields()?;
-        if self.state == State::Idle {
-            self.state = State::Streaming;
-            self.id = fields.take_string("id")?;
-            let (model, created) = (fields.take_str("model")?, fields.take_u64("created")?);
-            emit(Event::Start { id: self.id.as_deref().map(Cow::Borrowed), model, created });
-        }
-        // Azure's first chunk has no choices at all.
         let choices = fields.take_array("choices")?.unwrap_or_default();
         let empty = choices.is_empty();
+        if self.state == State::Idle {
+            let id = fields.take_string("id")?.filter(|id| !id.is_empty());
+            // Azure's first chunk tells of the prompt only: no choices, and nothing in the envelope but empty values.
+            if id.is_some() || !empty {
+                self.state = State::Streaming;
+                let model = fields.take_str("model")?.filter(|model| !model.is_empty());
+                let created = fields.take_u64("created")?.filter(|at| *at > 0);
+                emit(Event::Start { id: id.as_deref().map(Cow::Borrowed), model, created });
+                self.id = id;
+            }
+        }
         for (n, item) in (0u32..).zip(choices) {
             self.choice(item, n, emit).within_index(n as usize).within("choices")?;
         }
