@@ -20,6 +20,8 @@ mod case;
 mod codecs;
 #[path = "harness/golden.rs"]
 mod golden;
+#[path = "support/ladder.rs"]
+mod ladder;
 #[expect(dead_code, reason = "two test programs share the harness, and each uses its part")]
 #[path = "harness/replay.rs"]
 mod replay;
@@ -88,6 +90,7 @@ fn streamed(case: &Case, ingress: &dyn Ingress, egress: &dyn Egress, ctx: &Relay
         replay::transcode(case, egress, ingress, ctx, &stream)
     };
     assert_eq!(played.fault, None, "the stream ends well");
+    ladder::check(ingress.protocol().as_str(), &played.text).unwrap_or_else(|e| panic!("{}: {e}", case.name));
     let mut losses = Losses::new();
     for signal in played.signals {
         if let Signal::Loss(loss) = signal {

@@ -7,7 +7,7 @@
 //! | `source.toml` | where the shapes come from, and settings (below); required | |
 //! | `request.json` | a caller's request | decode → `ir.json`; encode for every provider protocol → `to-<protocol>.json`, streamed or not as the request says; same-protocol round trip; the fast path → `forward.json` (absent when it refuses) |
 //! | `response.json` | a provider's whole answer | decode → `response-ir.json`; write for every caller protocol → `answer-<protocol>.json`; the fast path → `relay.json` |
-//! | `stream.sse` | the same answer, streamed | decode → `events.txt`; transcode for every caller protocol → `answer-<protocol>.sse`; the fast path → `relay.sse`; all of it split at every byte offset and byte by byte; folded it equals `response.json` |
+//! | `stream.sse` | the same answer, streamed | decode → `events.txt`; transcode for every caller protocol → `answer-<protocol>.sse`, in the order its clients rely on; the fast path → `relay.sse`; all of it split at every byte offset and byte by byte; folded it equals `response.json` |
 //! | `error.json` | a provider's error body | classify → `fault.txt`; write for every caller protocol → `error-<protocol>.json` |
 //!
 //! The arrows end in files under `expect/`. Losses of all translations of a case are in `expect/losses.txt`, one line
@@ -37,6 +37,8 @@ mod case;
 mod codecs;
 #[path = "harness/golden.rs"]
 mod golden;
+#[path = "support/ladder.rs"]
+mod ladder;
 #[path = "harness/replay.rs"]
 mod replay;
 #[path = "harness/requests.rs"]

@@ -1,5 +1,6 @@
 //! Streamed answers: a provider's events read, and a caller's events written.
 
+mod blocks;
 mod decoder;
 mod encoder;
 mod frames;

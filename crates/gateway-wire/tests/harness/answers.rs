@@ -4,7 +4,7 @@ use gateway_core::{Fault, Losses, Memo, RelayCtx, Signal, ir::ChatResponse};
 
 use crate::{
     case::Case,
-    codecs,
+    codecs, ladder,
     replay::{self, Played},
     requests::record,
 };
@@ -81,6 +81,7 @@ fn stream(case: &Case, lost: &mut Vec<String>) -> Option<ChatResponse> {
         }
         record(lost, &format!("stream-{to}"), &losses);
         end(case, &played);
+        ladder::check(to.as_str(), &played.text).unwrap_or_else(|e| panic!("{} as {to}: {e}", case.name));
         case.golden(&format!("answer-{to}.sse")).text(&played.text);
         if to.as_str() == case.protocol {
             let relayed = replay::relay(case, &*egress, &relay_ctx(case), &stream);

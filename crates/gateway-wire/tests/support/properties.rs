@@ -21,6 +21,9 @@ use serde_json::Value;
 
 use crate::cassettes::{self, Cassette};
 
+#[path = "ladder.rs"]
+mod ladder;
+
 /// A property: nothing, or what does not hold.
 pub(crate) type Held = Result<(), String>;
 
@@ -118,6 +121,7 @@ pub(crate) fn streamed_answer(egress: &dyn Egress, cassette: &Cassette, memo: &M
         let to = ingress.protocol();
         let mut relay = Transcoder::new(egress.framer(), egress.event_decoder(memo.clone()), ingress.event_encoder(&render()));
         let written = play(&mut relay, std::slice::from_ref(&body)).map_err(|e| format!("as {to}: {e}"))?;
+        ladder::check(to.as_str(), &String::from_utf8_lossy(&written)).map_err(|e| format!("as {to}: {e}"))?;
         let reader = reader(to);
         let (_, again) = decode(&*reader, &Memo::default(), &[Bytes::from(written)]).map_err(|e| format!("as {to}: {e}"))?;
         same(&folded, &again, to.as_str())?;

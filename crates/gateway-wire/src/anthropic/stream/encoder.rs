@@ -8,19 +8,20 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use gateway_core::{
     EventEncoder, Fault, LossReason, Losses, RenderCtx, Usage,
-    ir::{Delta, Event, Extras, Finish, FinishReason, PartKind, Raw, Seal, ToolKind},
+    ir::{Event, Finish, FinishReason, PartKind, Raw},
 };
 
-use super::frames::{delta_frame, frame, inside_a_string, raw_frame, redacted_block, start_frame, stop_frame};
+use super::{
+    blocks::{Blocks, Kind},
+    frames::{frame, raw_frame},
+};
 use crate::{
     ANTHROPIC_MESSAGES,
     anthropic::{
-        block::{REDACTED, write_extras},
         fault, response,
         usage::{self, WireUsage},
     },
     json::{Fields, Json},
-    seal,
 };
 
 /// What a silence is filled with.
@@ -35,8 +36,7 @@ pub(in crate::anthropic) struct Encoder {
     ctx: RenderCtx,
     id: Option<String>,
     begun: bool,
-    blocks: u32,
-    open: Vec<Open>,
+    blocks: Blocks,
     usage: Usage,
     finish: Option<Finish>,
     refused: bool,
@@ -45,47 +45,13 @@ pub(in crate::anthropic) struct Encoder {
     skips_choices: bool,
 }
 
-/// A part that has begun and not ended.
-#[derive(Debug)]
-struct Open {
-    part: u32,
-    kind: Kind,
-    /// The block's index, once it has started.
-    index: Option<u32>,
-    /// A seal that no field of the block can hold; it follows in a block of its own.
-    seal: Option<Seal>,
-    extras: Option<Extras>,
-}
-
-#[derive(Debug)]
-enum Kind {
-    Text,
-    Reasoning,
-    ToolCall {
-        id: String,
-        name: String,
-        input: Input,
-    },
-    /// Not shown, or shown already.
-    Skipped,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Input {
-    /// Pieces of an object, as they come.
-    Json,
-    /// Free text, which must become a string inside an object.
-    Text,
-}
-
 impl Encoder {
     pub(in crate::anthropic) fn new(ctx: &RenderCtx) -> Self {
         Self {
             ctx: ctx.clone(),
             id: None,
             begun: false,
-            blocks: 0,
-            open: Vec::new(),
+            blocks: Blocks::default(),
             usage: Usage::default(),
             finish: None,
             refused: false,
@@ -118,24 +84,15 @@ impl Encoder {
 
     fn part_start(&mut self, part: u32, kind: &PartKind<'_>, out: &mut BytesMut, losses: &mut Losses) {
         self.begin(out);
+        self.refused |= matches!(kind, PartKind::Refusal);
         let kind = match kind {
-            PartKind::Text => Kind::Text,
-            PartKind::Refusal => {
-                self.refused = true;
-                Kind::Text
-            }
+            PartKind::Text | PartKind::Refusal => Kind::Text,
             PartKind::Reasoning => Kind::Reasoning,
-            PartKind::ToolCall { id, name, kind } => Kind::ToolCall {
-                id: response::call_id(id, &self.ctx, part as usize).into_owned(),
-                name: name.clone().into_owned(),
-                input: if *kind == ToolKind::Custom { Input::Text } else { Input::Json },
-            },
-            PartKind::Opaque { origin, raw } if *origin == ANTHROPIC_MESSAGES => {
-                let index = self.next_index();
-                start_frame(out, index, |w| w.raw(raw.text()));
-                stop_frame(out, index);
-                Kind::Skipped
+            PartKind::ToolCall { id, name, kind } => {
+                let id = response::call_id(id, &self.ctx, part as usize).into_owned();
+                Kind::tool_call(id, name.clone().into_owned(), *kind)
             }
+            PartKind::Opaque { origin, raw } if *origin == ANTHROPIC_MESSAGES => Kind::Whole(raw.clone()),
             PartKind::Opaque { .. } => {
                 losses.push(format!("choices[0].content[{part}]"), LossReason::Foreign);
                 Kind::Skipped
@@ -145,64 +102,7 @@ impl Encoder {
                 Kind::Skipped
             }
         };
-        self.open.push(Open { part, kind, index: None, seal: None, extras: None });
-    }
-
-    fn next_index(&mut self) -> u32 {
-        self.blocks += 1;
-        self.blocks - 1
-    }
-
-    fn delta(&mut self, part: u32, delta: &Delta<'_>, out: &mut BytesMut, losses: &mut Losses) {
-        let Some(at) = self.open.iter().rposition(|open| open.part == part) else { return };
-        let open = &mut self.open[at];
-        let mut lose = |what: &str, reason| losses.push(format!("choices[0].content[{part}]{what}"), reason);
-        match delta {
-            Delta::Text(text) if text.is_empty() => {}
-            Delta::Text(text) => {
-                if matches!(open.kind, Kind::Skipped) {
-                    return;
-                }
-                let index = open.started(&mut self.blocks, out);
-                match open.kind {
-                    Kind::Text => delta_frame(out, index, "text_delta", "text", text),
-                    Kind::Reasoning => delta_frame(out, index, "thinking_delta", "thinking", text),
-                    Kind::ToolCall { input: Input::Json, .. } => delta_frame(out, index, "input_json_delta", "partial_json", text),
-                    Kind::ToolCall { input: Input::Text, .. } => {
-                        delta_frame(out, index, "input_json_delta", "partial_json", &inside_a_string(text));
-                    }
-                    Kind::Skipped => {}
-                }
-            }
-            Delta::Seal(seal) => match open.kind {
-                Kind::Reasoning => open.reasoning_seal(seal, &mut self.blocks, out),
-                Kind::Text | Kind::ToolCall { .. } => open.seal = Some(seal.clone()),
-                Kind::Skipped => lose(".seal", LossReason::Foreign),
-            },
-            Delta::Citation(citation) if citation.origin == ANTHROPIC_MESSAGES && matches!(open.kind, Kind::Text) => {
-                let index = open.started(&mut self.blocks, out);
-                frame(out, "content_block_delta", |w| {
-                    w.key("index").u64(index.into());
-                    w.key("delta").begin_object();
-                    w.key("type").str("citations_delta");
-                    w.key("citation").raw(citation.raw.text());
-                    w.end_object();
-                });
-            }
-            Delta::Citation(_) => lose(".citations", LossReason::Foreign),
-            Delta::Extras(extras) if extras.origin == ANTHROPIC_MESSAGES && open.index.is_none() => open.extras = Some(extras.clone()),
-            Delta::Extras(extras) => {
-                for (key, _) in &extras.fields {
-                    lose(&format!(".{key}"), LossReason::Unsupported);
-                }
-            }
-        }
-    }
-
-    fn part_end(&mut self, part: u32, out: &mut BytesMut) {
-        let Some(at) = self.open.iter().rposition(|open| open.part == part) else { return };
-        let mut open = self.open.remove(at);
-        open.end(&mut self.blocks, out);
+        self.blocks.start(part, kind, out);
     }
 
     fn stop_reason(&self) -> &str {
@@ -252,8 +152,8 @@ impl EventEncoder for Encoder {
             }
             Event::Start { id, .. } => self.id = id.as_deref().map(str::to_owned),
             Event::PartStart { part, kind, .. } => self.part_start(*part, kind, out, losses),
-            Event::Delta { part, delta, .. } => self.delta(*part, delta, out, losses),
-            Event::PartEnd { part, .. } => self.part_end(*part, out),
+            Event::Delta { part, delta, .. } => self.blocks.delta(*part, delta, out, losses),
+            Event::PartEnd { part, .. } => self.blocks.end(*part, out),
             Event::Finish { finish, .. } => {
                 self.begin(out);
                 self.finish = Some(finish.clone());
@@ -276,9 +176,7 @@ impl EventEncoder for Encoder {
 
     fn finish(&mut self, out: &mut BytesMut) {
         self.begin(out);
-        for mut open in std::mem::take(&mut self.open) {
-            open.end(&mut self.blocks, out);
-        }
+        self.blocks.end_all(out);
         self.last_delta(out);
         out.put_slice(STOP);
     }
@@ -289,70 +187,6 @@ impl EventEncoder for Encoder {
 
     fn keep_alive(&self) -> Bytes {
         Bytes::from_static(PING)
-    }
-}
-
-impl Open {
-    /// The block's index; starts the block if it has not.
-    fn started(&mut self, blocks: &mut u32, out: &mut BytesMut) -> u32 {
-        if let Some(index) = self.index {
-            return index;
-        }
-        let index = *blocks;
-        *blocks += 1;
-        self.index = Some(index);
-        start_frame(out, index, |w| {
-            w.begin_object();
-            match &self.kind {
-                Kind::Text | Kind::Skipped => {
-                    w.key("type").str("text");
-                    w.key("text").str("");
-                }
-                Kind::Reasoning => {
-                    w.key("type").str("thinking");
-                    w.key("thinking").str("");
-                    w.key("signature").str("");
-                }
-                Kind::ToolCall { id, name, .. } => {
-                    w.key("type").str("tool_use");
-                    w.key("id").str(id);
-                    w.key("name").str(name);
-                    w.key("input").begin_object();
-                    w.end_object();
-                }
-            }
-            write_extras(w, self.extras.as_ref());
-            w.end_object();
-        });
-        if let Kind::ToolCall { input: Input::Text, .. } = self.kind {
-            delta_frame(out, index, "input_json_delta", "partial_json", "{\"input\":\"");
-        }
-        index
-    }
-
-    fn reasoning_seal(&mut self, seal: &Seal, blocks: &mut u32, out: &mut BytesMut) {
-        if let (Some(data), None) = (seal.bytes.strip_prefix(REDACTED).filter(|_| seal.issuer == ANTHROPIC_MESSAGES), self.index) {
-            redacted_block(out, blocks, data);
-            self.kind = Kind::Skipped;
-            return;
-        }
-        let index = self.started(blocks, out);
-        delta_frame(out, index, "signature_delta", "signature", &seal::shown_by(ANTHROPIC_MESSAGES, seal));
-    }
-
-    fn end(&mut self, blocks: &mut u32, out: &mut BytesMut) {
-        if matches!(self.kind, Kind::ToolCall { .. }) {
-            self.started(blocks, out);
-        }
-        if let Some(index) = self.index {
-            if let Kind::ToolCall { input: Input::Text, .. } = self.kind {
-                delta_frame(out, index, "input_json_delta", "partial_json", "\"}");
-            }
-            stop_frame(out, index);
-        }
-        if let Some(seal) = self.seal.take() {
-            redacted_block(out, blocks, &seal::token(&seal));
-        }
     }
 }
 

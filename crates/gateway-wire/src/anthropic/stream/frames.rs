@@ -4,9 +4,7 @@ use bytes::{BufMut, BytesMut};
 
 use crate::json::{Json, Kind, Writer, write_str};
 
-pub(super) fn redacted_block(out: &mut BytesMut, blocks: &mut u32, data: &str) {
-    let index = *blocks;
-    *blocks += 1;
+pub(super) fn redacted_block(out: &mut BytesMut, index: u32, data: &str) {
     start_frame(out, index, |w| {
         w.begin_object();
         w.key("type").str("redacted_thinking");

@@ -150,7 +150,7 @@ fn usage_known_early_is_stated_early() {
 }
 
 #[test]
-fn interleaved_calls_keep_their_blocks() {
+fn interleaved_calls_become_blocks_in_turn() {
     let (stream, losses) = streamed(&[
         start(0, PartKind::Text),
         end(0),
@@ -168,21 +168,46 @@ fn interleaved_calls_keep_their_blocks() {
     ]);
     assert!(losses.is_empty());
     let mut inputs = vec![String::new(); 4];
-    let mut kinds = Vec::new();
+    let (mut kinds, mut open) = (Vec::new(), None);
     for frame in frames(&stream) {
         let index = usize::try_from(frame["index"].as_u64().unwrap_or(0)).unwrap();
         match frame["type"].as_str().unwrap() {
             "content_block_start" => {
                 assert_eq!(index, kinds.len(), "blocks start in order, without gaps: {stream}");
+                assert_eq!(open.replace(index), None, "one block at a time: {stream}");
                 kinds.push(frame["content_block"]["type"].clone());
             }
+            "content_block_stop" => assert_eq!(open.take(), Some(index), "{stream}"),
             "content_block_delta" => inputs[index].push_str(frame["delta"]["partial_json"].as_str().unwrap()),
             _ => {}
         }
     }
-    assert_eq!(json!(kinds), json!(["tool_use", "tool_use", "redacted_thinking", "tool_use"]));
+    assert_eq!(json!(kinds), json!(["tool_use", "redacted_thinking", "tool_use", "tool_use"]));
     assert_eq!(json(inputs[0].as_bytes()), json!({"a": 1}));
-    assert_eq!(json(inputs[1].as_bytes()), json!({"input": "say \"hi\"\n"}));
+    assert_eq!(json(inputs[2].as_bytes()), json!({"input": "say \"hi\"\n"}));
+}
+
+#[test]
+fn what_comes_after_a_whole_object_is_shown_or_lost_but_never_in_another_block() {
+    let (stream, losses) = streamed(&[
+        start(0, tool(ToolKind::Function)),
+        start(1, tool(ToolKind::Function)),
+        text(0, "{}"),
+        text(1, "{\"b\":"),
+        text(0, " \n"),
+        text(0, "{}"),
+        seal(0),
+        text(1, "2}"),
+        end(0),
+        end(1),
+        finish(FinishReason::ToolCalls),
+    ]);
+    assert_eq!(losses, ["choices[0].content[0].arguments;malformed", "choices[0].content[0].seal;foreign"]);
+    let deltas: Vec<_> = frames(&stream)
+        .iter()
+        .filter_map(|frame| Some((frame["index"].as_u64()?, frame["delta"]["partial_json"].as_str()?.to_owned())))
+        .collect();
+    assert_eq!(deltas, [(0, "{}".to_owned()), (1, "{\"b\":".to_owned()), (1, "2}".to_owned())]);
 }
 
 #[test]
