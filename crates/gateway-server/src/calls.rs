@@ -155,6 +155,10 @@ fn refuse_what_cannot_be_meant(head: &Parts, mode: Mode) -> Result<(), Fault> {
         return Err(Fault::invalid("`x-bellwether-simulate` works with test keys only (`hs_test_…`); this key is live")
             .with_param("x-bellwether-simulate"));
     }
+    let mut scenarios = head.headers.get_all(SIMULATE).iter();
+    if let (Some(_first), Some(second)) = (scenarios.next(), scenarios.next()) {
+        return Err(unreadable(&SIMULATE, "one header with all the rules in one JSON array", second));
+    }
     match head.headers.get(header::CONTENT_ENCODING) {
         Some(coding) if coding != "identity" => {
             Err(Fault::invalid("compressed request bodies are not accepted; send the JSON as it is").with_param("content-encoding"))
@@ -164,11 +168,18 @@ fn refuse_what_cannot_be_meant(head: &Parts, mode: Mode) -> Result<(), Fault> {
 }
 
 fn total(headers: &HeaderMap, most: Duration) -> Result<Duration, Fault> {
-    let Some(value) = headers.get(TIMEOUT) else { return Ok(most) };
-    let asked = value.to_str().ok().and_then(|text| text.trim().parse::<u64>().ok()).filter(|ms| *ms > 0).ok_or_else(|| {
-        Fault::invalid("`x-bellwether-timeout-ms` must be a whole number of milliseconds above 0").with_param("x-bellwether-timeout-ms")
-    })?;
-    Ok(Duration::from_millis(asked).min(most))
+    let mut total = most;
+    for value in headers.get_all(TIMEOUT) {
+        let asked = value.to_str().ok().and_then(|text| text.trim().parse::<u64>().ok()).filter(|ms| *ms > 0);
+        let asked = asked.ok_or_else(|| unreadable(&TIMEOUT, "a whole number of milliseconds above 0", value))?;
+        total = total.min(Duration::from_millis(asked));
+    }
+    Ok(total)
+}
+
+fn unreadable(name: &HeaderName, accepted: &str, value: &HeaderValue) -> Fault {
+    let shown: String = String::from_utf8_lossy(value.as_bytes()).chars().take(100).flat_map(char::escape_debug).collect();
+    Fault::invalid(format!("`{name}` must be {accepted}, not `{shown}`")).with_param(name.as_str().to_owned())
 }
 
 /// Nobody counts tokens for this model, so we estimate rather than fail: clients use the number to plan, not to pay.
@@ -218,7 +229,12 @@ mod tests {
         assert_eq!(with("700000"), Ok(600_000));
         assert_eq!(with("18446744073709551615"), Ok(600_000));
         for wrong in ["0", "-1", "1.5", "", "soon", "18446744073709551616"] {
-            assert!(with(wrong).is_err(), "{wrong}");
+            let mut headers = HeaderMap::new();
+            headers.insert("x-bellwether-timeout-ms", HeaderValue::from_static("250"));
+            headers.append("x-bellwether-timeout-ms", HeaderValue::from_static(wrong));
+            let fault = total(&headers, most).expect_err(wrong);
+            let expected = format!("`x-bellwether-timeout-ms` must be a whole number of milliseconds above 0, not `{wrong}`");
+            assert_eq!((fault.message(), fault.param(), fault.status().as_u16()), (&*expected, Some("x-bellwether-timeout-ms"), 400));
         }
     }
 }

@@ -4,6 +4,7 @@
 //! of one protocol is a quirk in [`gateway_core::Quirks`].
 
 pub mod anthropic;
+mod controls;
 pub mod gemini;
 pub mod json;
 pub mod openai_chat;

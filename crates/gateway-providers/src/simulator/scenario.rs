@@ -202,6 +202,9 @@ pub enum UsageMode {
 /// The rules in the value of the header `x-bellwether-simulate`.
 pub(super) fn parse_header(text: &str) -> Result<Vec<Rule>, String> {
     serde_json::from_str(text).map_err(|error| {
-        format!("x-bellwether-simulate is not a JSON array of scenario rules: {error}; expected [{{\"fault\":{{\"kind\":\"hang\"}}}}]")
+        let shown: String = text.chars().take(100).flat_map(char::escape_debug).collect();
+        format!(
+            "`x-bellwether-simulate` must be a JSON array of rules such as [{{\"fault\":{{\"kind\":\"hang\"}}}}], not `{shown}`: {error}"
+        )
     })
 }

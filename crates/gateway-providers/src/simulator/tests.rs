@@ -350,7 +350,9 @@ async fn what_cannot_be_answered_is_refused_in_the_protocols_form() {
     check("/v1/models/m:generateContent", "{}", "", 400, "INVALID_ARGUMENT").await;
     check("/v1/nothing", "{}", "", 404, "/v1/nothing").await;
     let good = ask("openai-chat", "hi", false, &json!({})).to_string();
-    check("/v1/chat/completions", &good, r#"[{"fault":{"kind":"hangs"}}]"#, 400, "hangs").await;
+    check("/v1/chat/completions", &good, r#"[{"fault":{"kind":"hangs"}}]"#, 400, "unknown variant `hangs`").await;
     check("/v1/chat/completions", &good, r#"[{"match":{"nth":"0-3"}}]"#, 400, "counted from 1").await;
-    check("/v1/chat/completions", &good, r#"[{"fault":{"kind":"cut","after":1}}]"#, 400, "after").await;
+    check("/v1/chat/completions", &good, r#"[{"fault":{"kind":"cut","after":1}}]"#, 400, "unknown field `after`").await;
+    check("/v1/chat/completions", &good, "maybe", 400, "`x-bellwether-simulate` must be a JSON array of rules such as [{").await;
+    check("/v1/chat/completions", &good, "maybe", 400, "not `maybe`: expected").await;
 }

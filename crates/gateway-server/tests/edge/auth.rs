@@ -75,6 +75,10 @@ async fn the_simulator_takes_orders_from_test_keys_only() {
         let headers = format!("x-api-key: {key}\r\nx-bellwether-simulate: []\r\n");
         assert_eq!(once(edge.address, post_as(CHAT_PATH, &headers, CHAT)).await.status, status, "{key}");
     }
+    let twice = format!("x-api-key: {TEST_KEY}\r\nx-bellwether-simulate: []\r\nx-bellwether-simulate: [1]\r\n");
+    let answer = once(edge.address, post_as(CHAT_PATH, &twice, CHAT)).await;
+    assert_eq!(answer.status, 400);
+    assert!(answer.message().contains("`x-bellwether-simulate` must be one header"), "{}", answer.body);
 }
 
 /// Whatever the method, the path and its spelling: without a key nothing but health is told, and nothing is served.

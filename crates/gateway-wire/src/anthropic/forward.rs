@@ -2,8 +2,8 @@
 
 use gateway_core::{Call, Encoded, LossReason, Losses, Operation, Target};
 
-use super::request::{self, CONTROL_KEYS, Purpose};
-use crate::{json::Json, splice::Splice};
+use super::request::{self, Purpose};
+use crate::{controls, json::Json, splice::Splice};
 
 /// Edits the request's bytes, or `None` when something below the top level must change.
 pub(super) fn forward(call: &Call, target: &Target<'_>, losses: &mut Losses) -> Option<Encoded> {
@@ -17,7 +17,7 @@ pub(super) fn forward(call: &Call, target: &Target<'_>, losses: &mut Losses) -> 
         return if counts { recount(call, target, losses) } else { None };
     }
     splice.set_str("model", &target.deployment.upstream_model);
-    for key in CONTROL_KEYS {
+    for key in controls::KEYS {
         splice.remove(key);
     }
     if target.deployment.quirks.no_sampling {
@@ -28,7 +28,7 @@ pub(super) fn forward(call: &Call, target: &Target<'_>, losses: &mut Losses) -> 
     let accepted = &target.deployment.quirks.accepted_keys;
     if !accepted.is_empty() {
         let refused: Vec<_> = splice.keys().filter(|key| !accepted.iter().any(|known| **known == **key)).collect();
-        for key in refused.into_iter().filter(|key| !CONTROL_KEYS.contains(&&**key) && key != "model") {
+        for key in refused.into_iter().filter(|key| !controls::KEYS.contains(&&**key) && key != "model") {
             losses.push(key.to_string(), LossReason::Unsupported);
             splice.remove(key);
         }

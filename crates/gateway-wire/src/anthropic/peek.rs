@@ -1,9 +1,12 @@
 //! One scan of a request's top level.
 
-use gateway_core::{Controls, Operation, Peek, WireError};
+use gateway_core::{Operation, Peek, WireError};
 use http::request;
 
-use crate::json::{Json, SizeRules, Within, scan};
+use crate::{
+    controls,
+    json::{Json, SizeRules, Within, scan},
+};
 
 const SIZE_RULES: SizeRules =
     SizeRules { item_keys: &["messages", "tools"], media_zones: &["messages", "system"], media_keys: &["source"] };
@@ -17,30 +20,21 @@ pub(super) fn peek(head: &request::Parts, body: &[u8]) -> Result<Peek, WireError
     peek.input = scanned.input;
     peek.foreign_seal = scanned.sealed;
     peek.stream_usage = true;
-    peek.controls = Controls {
-        disable_fallbacks: header_is(head, "x-bellwether-fallbacks", "none"),
-        strict: header_is(head, "x-bellwether-strict", "true"),
-        ..Controls::default()
-    };
     let mut model = None;
     for span in &scanned.spans {
         let value = Json::parse(&body[span.value.clone()])?;
         let key = Json::parse(&body[span.key.start - 1..span.key.end + 1])?.str()?;
-        if value.is_null() {
-            continue;
-        }
         // A repeated key means its last value, as it does to every JSON parser.
         match &*key {
+            ours if controls::KEYS.contains(&ours) => controls::take_key(&mut peek.controls, ours, value)?,
+            _absent if value.is_null() => {}
             "model" => model = Some(value.str().within("model")?.into()),
             "stream" => peek.stream = value.bool().within("stream")?,
             "max_tokens" => peek.output_limit = Some(value.u32().within("max_tokens")?),
-            "models" => peek.controls.models = Some(names(value).within("models")?),
-            "fallbacks" => peek.controls.fallbacks = Some(names(value).within("fallbacks")?),
-            "disable_fallbacks" => peek.controls.disable_fallbacks |= value.bool().within("disable_fallbacks")?,
-            "strict" => peek.controls.strict |= value.bool().within("strict")?,
             _forwarded_as_it_is => {}
         }
     }
+    controls::take_headers(&mut peek.controls, &head.headers)?;
     peek.model = match (model, peek.controls.models.as_ref().and_then(|models| models.first())) {
         (Some(model), _) => model,
         (None, Some(first)) => first.clone(),
@@ -48,12 +42,4 @@ pub(super) fn peek(head: &request::Parts, body: &[u8]) -> Result<Peek, WireError
     };
     peek.spans = scanned.spans;
     Ok(peek)
-}
-
-fn names(value: Json<'_>) -> Result<Vec<Box<str>>, WireError> {
-    Ok(value.strings()?.into_iter().map(|name| name.as_ref().into()).collect())
-}
-
-fn header_is(head: &request::Parts, name: &str, expected: &str) -> bool {
-    head.headers.get(name).is_some_and(|value| value.as_bytes().trim_ascii().eq_ignore_ascii_case(expected.as_bytes()))
 }

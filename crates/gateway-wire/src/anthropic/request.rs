@@ -21,19 +21,16 @@ use gateway_core::{
 
 use super::block;
 use crate::{
-    ANTHROPIC_MESSAGES,
+    ANTHROPIC_MESSAGES, controls,
     json::{Fields, Json, Kind, Within},
 };
 
 pub(super) use write::{Purpose, encode};
 
-/// Keys addressed to the gateway; they never go upstream.
-pub(super) const CONTROL_KEYS: [&str; 4] = ["models", "fallbacks", "disable_fallbacks", "strict"];
-
 /// Reads a request's body.
 pub(super) fn decode(body: &[u8]) -> Result<ChatRequest, WireError> {
     let mut fields = Json::parse(body)?.fields()?;
-    for key in CONTROL_KEYS.into_iter().chain(["model"]) {
+    for key in controls::KEYS.into_iter().chain(["model"]) {
         fields.take(key);
     }
     let mut kept = Kept::default();

@@ -15,13 +15,11 @@ use super::{
     stream::{self, Decoder},
 };
 use crate::{
+    controls,
     json::{top_level, write_str},
     splice::Splice,
     sse::{Cut, Payload, SseCutter},
 };
-
-/// Keys addressed to the gateway.
-const CONTROLS: [&str; 4] = ["models", "fallbacks", "disable_fallbacks", "strict"];
 
 /// Edits the caller's own body. Limits and sampling stand in `generationConfig`, below the top level: when one of them
 /// must change, this is `None`.
@@ -36,7 +34,7 @@ fn edited(body: &Bytes, peek: &Peek, target: &Target<'_>, losses: &mut Losses) -
         return None;
     }
     let mut splice = Splice::new(body, &peek.spans);
-    let mut removed: Vec<_> = CONTROLS.into_iter().filter(|key| splice.has(key)).map(Into::into).collect();
+    let mut removed: Vec<_> = controls::KEYS.into_iter().filter(|key| splice.has(key)).map(Into::into).collect();
     if splice.has("model") {
         // The path names the upstream model; a public name in the body would contradict it.
         removed.push("model".into());

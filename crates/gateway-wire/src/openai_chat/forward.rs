@@ -6,10 +6,9 @@ use memchr::memmem;
 
 use super::{
     memo::ChatMemo,
-    peek::CONTROL_KEYS,
     write_request::{limit_key, with_usage},
 };
-use crate::splice::Splice;
+use crate::{controls, splice::Splice};
 
 const LIMIT_KEYS: [&str; 2] = ["max_completion_tokens", "max_tokens"];
 
@@ -20,7 +19,7 @@ pub(super) fn forward(call: &Call, target: &Target<'_>, losses: &mut Losses) -> 
     }
     let mut splice = Splice::new(call.body(), &peek.spans);
     splice.set_str("model", &target.deployment.upstream_model);
-    for key in CONTROL_KEYS {
+    for key in controls::KEYS {
         splice.remove(key);
     }
     limits(&mut splice, peek.output_limit, target);
@@ -107,7 +106,7 @@ fn keep_accepted(splice: &mut Splice<'_>, quirks: &Quirks, losses: &mut Losses) 
     let known = |key: &str| {
         let named = if key == "seed" && quirks.seed_is_random_seed { "random_seed" } else { key };
         let listed = quirks.accepted_keys.iter().any(|accepted| **accepted == *named);
-        listed || (ALWAYS.contains(&key) && key != "seed") || CONTROL_KEYS.contains(&key)
+        listed || (ALWAYS.contains(&key) && key != "seed") || controls::KEYS.contains(&key)
     };
     let refused: Vec<String> = splice.keys().filter(|key| !known(key)).map(std::borrow::Cow::into_owned).collect();
     for key in refused {

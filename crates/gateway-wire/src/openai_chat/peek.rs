@@ -2,19 +2,19 @@
 
 use std::borrow::Cow;
 
-use gateway_core::{Controls, Operation, Peek, WireError};
+use gateway_core::{Operation, Peek, WireError};
 use http::request::Parts;
 
-use crate::json::{Json, Scan, SizeRules, Within, scan};
+use crate::{
+    controls,
+    json::{Json, Scan, SizeRules, Within, scan},
+};
 
 const RULES: SizeRules = SizeRules {
     item_keys: &["messages", "tools", "functions"],
     media_zones: &["messages"],
     media_keys: &["image_url", "input_audio", "video_url", "file"],
 };
-
-/// Keys that are addressed to the gateway and never go upstream.
-pub(super) const CONTROL_KEYS: [&str; 4] = ["models", "fallbacks", "disable_fallbacks", "strict"];
 
 pub(super) fn peek(head: &Parts, body: &[u8]) -> Result<Peek, WireError> {
     let Scan { spans, input, sealed } = scan(body, &RULES)?;
@@ -32,12 +32,7 @@ pub(super) fn peek(head: &Parts, body: &[u8]) -> Result<Peek, WireError> {
             "max_completion_tokens" => newer_limit = or_null(value()?, Json::u32).within("max_completion_tokens")?,
             "max_tokens" => older_limit = or_null(value()?, Json::u32).within("max_tokens")?,
             "n" => peek.choices = or_null(value()?, choices).within("n")?.unwrap_or(1),
-            "models" => peek.controls.models = or_null(value()?, names).within("models")?,
-            "fallbacks" => peek.controls.fallbacks = or_null(value()?, names).within("fallbacks")?,
-            "disable_fallbacks" => {
-                peek.controls.disable_fallbacks = or_null(value()?, Json::bool).within("disable_fallbacks")?.unwrap_or(false);
-            }
-            "strict" => peek.controls.strict = or_null(value()?, Json::bool).within("strict")?.unwrap_or(false),
+            ours if controls::KEYS.contains(&ours) => controls::take_key(&mut peek.controls, ours, value()?)?,
             _ => continue, // nothing is lost: the body itself goes on
         }
     }
@@ -50,7 +45,7 @@ pub(super) fn peek(head: &Parts, body: &[u8]) -> Result<Peek, WireError> {
     peek.model = Box::from(&*model);
     peek.output_limit = newer_limit.or(older_limit);
     peek.operation = Operation::Chat;
-    headers(head, &mut peek.controls);
+    controls::take_headers(&mut peek.controls, &head.headers)?;
     peek.spans = spans;
     Ok(peek)
 }
@@ -68,16 +63,4 @@ fn choices(value: Json<'_>) -> Result<u32, WireError> {
         0 => Err(WireError::new("must be at least 1")),
         n => Ok(n),
     }
-}
-
-fn names(list: Json<'_>) -> Result<Vec<Box<str>>, WireError> {
-    let names: Vec<Cow<'_, str>> = list.strings()?;
-    Ok(names.into_iter().map(|name| Box::from(&*name)).collect())
-}
-
-/// The gateway's own headers say the same as the control keys, for callers that cannot change the body.
-fn headers(head: &Parts, controls: &mut Controls) {
-    let says = |name: &str, word: &str| head.headers.get(name).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(word.as_bytes()));
-    controls.disable_fallbacks |= says("x-bellwether-fallbacks", "none");
-    controls.strict |= says("x-bellwether-strict", "true");
 }

@@ -8,15 +8,15 @@ use gateway_core::{
     ir::{ChatRequest, Effort, Extras, Logprobs, OutputFormat, Raw, Reasoning, ReasoningAmount, Sampling, Tool, ToolChoice, ToolSpec},
 };
 
-use super::{extras::nest, messages, parts::cache_mark, peek::CONTROL_KEYS};
+use super::{extras::nest, messages, parts::cache_mark};
 use crate::{
-    OPENAI_CHAT,
+    OPENAI_CHAT, controls,
     json::{Fields, Json, Kind, Within, Writer},
 };
 
 pub(super) fn decode(body: &[u8]) -> Result<ChatRequest, WireError> {
     let mut fields = Json::parse(body)?.fields()?;
-    for key in CONTROL_KEYS {
+    for key in controls::KEYS {
         fields.take(key);
     }
     fields.take("model");

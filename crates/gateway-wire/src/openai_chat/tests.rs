@@ -57,7 +57,7 @@ fn errors_name_the_field() {
         (r#"{"model":"m","stream":"yes"}"#, "stream: expected a boolean, found a string"),
         (r#"{"model":"m","n":0}"#, "n: must be at least 1"),
         (r#"{"model":"m","max_tokens":-1}"#, "max_tokens: expected an integer from 0 to 4294967295, found a number"),
-        (r#"{"model":"m","models":["a",1]}"#, "models[1]: expected a string, found a number"),
+        (r#"{"model":"m","models":["a",1]}"#, "models[1]: `models` must be an array of models' names, not `1`"),
         (r#"{"model":"m","stream_options":{"include_usage":1}}"#, "stream_options.include_usage: expected a boolean, found a number"),
         ("[]", "not valid JSON: expected an object at byte 0"),
     ] {
