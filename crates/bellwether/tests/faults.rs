@@ -55,6 +55,7 @@ async fn check(way: Way, row: Row) {
     let status = response.status().as_u16();
     let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
     let (id, attempts) = (header("x-bellwether-request-id"), header("x-bellwether-attempts"));
+    let (provider, upstream_model) = (header("x-bellwether-provider"), header("x-bellwether-upstream-model"));
     let text = response.text().await.expect("the gateway ends its answers cleanly");
     match row.sees {
         Sees::Answer(model) => {
@@ -76,9 +77,9 @@ async fn check(way: Way, row: Row) {
     }
     let receipt = rig.receipt(&id).await;
     assert_eq!(receipt["attempts"].as_array().map_or(0, Vec::len), row.attempts as usize, "{receipt}");
-    if status == 200 {
-        assert_eq!(attempts, row.attempts.to_string(), "{receipt}");
-    }
+    assert_eq!((attempts, id.is_empty()), (row.attempts.to_string(), false), "{receipt}");
+    let last = receipt["attempts"].as_array().and_then(|attempts| attempts.last()).expect("one at least");
+    assert_eq!((&*provider, &*upstream_model), (text_of(&last["provider"]), text_of(&last["upstream_model"])), "{receipt}");
     charge(&receipt, &text, &row);
     // Whatever happened, revenue is what was charged, and no more than one attempt was served.
     let charged = nano(&receipt["charge"]);
@@ -110,6 +111,10 @@ fn charge(receipt: &Value, text: &str, row: &Row) {
 fn first_json(text: &str, stream: bool) -> Value {
     let json = if stream { text.lines().find_map(|line| line.strip_prefix("data: ")).unwrap_or_default() } else { text };
     serde_json::from_str(json).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+fn text_of(value: &Value) -> &str {
+    value.as_str().unwrap_or("no text")
 }
 
 fn nano(money: &Value) -> i64 {

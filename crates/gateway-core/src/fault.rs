@@ -10,7 +10,7 @@ use serde_json::Value;
 
 pub use kind::FaultKind;
 
-use crate::{losses::Losses, protocol::Protocol};
+use crate::{deployment::Deployment, losses::Losses, protocol::Protocol, reply::ReplyHead};
 
 /// Who caused it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -47,6 +47,24 @@ pub struct UpstreamError {
     pub body: Bytes,
 }
 
+/// What had been tried for a call when it failed.
+#[derive(Debug, Clone, Default)]
+pub struct Tried {
+    /// Attempts made.
+    pub attempts: u32,
+    /// Where the last of them went; `None` if there was none.
+    pub last: Option<Arc<Deployment>>,
+    /// Time spent waiting for providers, over all attempts; the rest of the latency is ours.
+    pub upstream_wait: Duration,
+}
+
+impl From<&ReplyHead> for Tried {
+    /// For a call that had an answer and failed all the same.
+    fn from(head: &ReplyHead) -> Self {
+        Self { attempts: head.attempts, last: head.deployment.clone(), upstream_wait: head.upstream_wait }
+    }
+}
+
 /// An error on its way to the caller. Cheap to move; build it with [`Fault::new`] and the `with_` methods.
 #[derive(Clone)]
 pub struct Fault(Box<Inner>);
@@ -64,6 +82,8 @@ struct Inner {
     details: Vec<(&'static str, Value)>,
     losses: Losses,
     upstream: Option<UpstreamError>,
+    headers: HeaderMap,
+    tried: Option<Tried>,
     reached_work: bool,
     rests_credential: bool,
     source: Option<Arc<dyn Error + Send + Sync>>,
@@ -86,6 +106,8 @@ impl Fault {
             details: Vec::new(),
             losses: Losses::new(),
             upstream: None,
+            headers: HeaderMap::new(),
+            tried: None,
             reached_work: false,
             rests_credential: false,
             source: None,
@@ -157,6 +179,20 @@ impl Fault {
     #[must_use]
     pub fn with_upstream(mut self, upstream: UpstreamError) -> Self {
         self.0.upstream = Some(upstream);
+        self
+    }
+
+    /// The headers of the provider's answer that a caller may see.
+    #[must_use]
+    pub fn with_headers(mut self, headers: HeaderMap) -> Self {
+        self.0.headers = headers;
+        self
+    }
+
+    /// What had been tried. Whoever knows says it, once: routing for what it asked, the layers before it that nothing was.
+    #[must_use]
+    pub fn with_tried(mut self, tried: Tried) -> Self {
+        self.0.tried = Some(tried);
         self
     }
 
@@ -245,6 +281,18 @@ impl Fault {
     #[must_use]
     pub fn upstream(&self) -> Option<&UpstreamError> {
         self.0.upstream.as_ref()
+    }
+
+    /// The headers of the provider's answer that a caller may see.
+    #[must_use]
+    pub fn headers(&self) -> &HeaderMap {
+        &self.0.headers
+    }
+
+    /// What had been tried; `None` if nobody knows, as when the call was cut off from outside.
+    #[must_use]
+    pub fn tried(&self) -> Option<&Tried> {
+        self.0.tried.as_ref()
     }
 
     /// Whether the provider had accepted the work and may bill for it.

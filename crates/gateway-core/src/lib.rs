@@ -37,7 +37,7 @@ pub use codec::{
     Egress, Encoded, EventDecoder, EventEncoder, Frame, Framer, Ingress, Memo, Relay, RelayCtx, RenderCtx, Signal, Target, WireError,
 };
 pub use deployment::{Deployment, ModelLimits, OnLoss, OutputLimitKey, Quirks, StreamUsage, Timeouts};
-pub use fault::{Fault, FaultKind, Origin, Retry, UpstreamError};
+pub use fault::{Fault, FaultKind, Origin, Retry, Tried, UpstreamError};
 pub use id::{DeploymentId, KeyId, OrgId, ProviderId, RequestId};
 pub use key::{KeyRefusal, KeyStore, Mode, ModelAllowList, Principal};
 pub use losses::{Loss, LossReason, Losses};

@@ -8,7 +8,7 @@ use std::{
 };
 
 use futures_util::future::Either;
-use gateway_core::{Call, Candidate, Fault, FaultKind, Mode, ModelAllowList, Operation, Origin, Readiness, Routed};
+use gateway_core::{Call, Candidate, Fault, FaultKind, Mode, ModelAllowList, Operation, Origin, Readiness, Routed, Tried};
 use tower::{Layer, Service};
 
 use crate::{
@@ -72,7 +72,7 @@ where
     fn call(&mut self, call: Arc<Call>) -> Self::Future {
         match self.routes.look(|table| resolve(&call, table, &self.providers)) {
             Ok(candidates) => Either::Left(self.inner.call(Routed { call, candidates })),
-            Err(fault) => Either::Right(ready(Err(fault))),
+            Err(fault) => Either::Right(ready(Err(fault.with_tried(Tried::default())))),
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     edge_body::EdgeBody,
     metrics::Metrics,
     reply_head,
-    stage::{Answer, Asked, Failed, Seen, Served, Stage},
+    stage::{Answer, Asked, Failed, Seen, Served, Stage, Unserved},
 };
 
 const TIMEOUT: HeaderName = HeaderName::from_static("x-bellwether-timeout-ms");
@@ -91,7 +91,11 @@ where
             Ok(reply) => Ok(self.answer(&call, reply)),
             Err(fault) if counts_without_provider(&call, &fault) => Ok(self.answer(&call, estimate(&call))),
             Err(fault) => {
-                let seen = Seen { model: Some(call.peek().model.clone()), streamed: call.peek().stream, ..Seen::default() };
+                let unserved = fault.tried().map(|tried| Unserved {
+                    tried: tried.clone(),
+                    overhead_us: overhead(self.clock.monotonic(), &call, tried.upstream_wait),
+                });
+                let seen = Seen { model: Some(call.peek().model.clone()), streamed: call.peek().stream, unserved, ..Seen::default() };
                 Err(Failed { fault, seen: Box::new(seen) })
             }
         }
@@ -123,7 +127,7 @@ where
 
     fn answer(&self, call: &Call, reply: Reply) -> Answer {
         let Reply { head, body, meter } = reply;
-        let overhead = overhead(self.clock.monotonic(), call, &head);
+        let overhead = overhead(self.clock.monotonic(), call, head.upstream_wait);
         let labels = head.deployment.as_deref().map(|deployment| self.metrics.deployment(deployment));
         let streamed = matches!(body, ReplyBody::Stream(_));
         let mut response = Response::new(EdgeBody::new(body));
@@ -140,13 +144,13 @@ where
             },
         );
         let served = Served { deployment: head.deployment, attempts: head.attempts, overhead_us: overhead, losses: head.losses, meter };
-        Answer { response, seen: Seen { principal: None, model: Some(call.peek().model.clone()), streamed, served: Some(served) } }
+        Answer { response, seen: Seen { model: Some(call.peek().model.clone()), streamed, served: Some(served), ..Seen::default() } }
     }
 }
 
 /// Microseconds that are ours: from the request read to the head of the answer, less the wait for providers.
-fn overhead(now: Instant, call: &Call, head: &ReplyHead) -> u64 {
-    let ours = now.saturating_duration_since(call.ctx().read_at).saturating_sub(head.upstream_wait);
+fn overhead(now: Instant, call: &Call, upstream_wait: Duration) -> u64 {
+    let ours = now.saturating_duration_since(call.ctx().read_at).saturating_sub(upstream_wait);
     u64::try_from(ours.as_micros()).unwrap_or(u64::MAX)
 }
 

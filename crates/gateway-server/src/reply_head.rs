@@ -5,7 +5,7 @@ use std::time::Duration;
 use gateway_core::{Fault, FaultKind, Losses, Origin, RequestId};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use crate::metrics::DeploymentLabels;
+use crate::{metrics::DeploymentLabels, stage::Unserved};
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-bellwether-request-id");
 pub(crate) const REQUESTED_MODEL: HeaderName = HeaderName::from_static("x-bellwether-requested-model");
@@ -58,9 +58,25 @@ pub(crate) fn headers(mut headers: HeaderMap, streamed: bool, told: &Told<'_>) -
     headers
 }
 
+/// Adds to an error's headers how far the call had come: whoever looks into a 502 asks first who sent it.
+pub(crate) fn tell_unserved(headers: &mut HeaderMap, unserved: &Unserved) {
+    let Unserved { tried, overhead_us } = unserved;
+    if let Some(last) = &tried.last {
+        headers.insert(MODEL, visible(&last.model));
+        headers.insert(PROVIDER, visible(last.provider.as_str()));
+        headers.insert(UPSTREAM_MODEL, visible(&last.upstream_model));
+    }
+    headers.insert(ATTEMPTS, HeaderValue::from(tried.attempts));
+    headers.insert(OVERHEAD, HeaderValue::from(*overhead_us));
+}
+
 /// The headers of an error.
 pub(crate) fn fault_headers(fault: &Fault, allow: Option<&'static str>) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(8);
+    let mut headers = fault.headers().clone();
+    headers.reserve(12);
+    for name in NOT_OURS_TO_PASS {
+        headers.remove(name);
+    }
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     if let Some(wait) = fault.retry_after() {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));

@@ -77,6 +77,9 @@ impl<S: Stage<Arrival, Answer = Response<EdgeBody>, Error = Refused>> Stage<Requ
                 if let Some(model) = record.requested() {
                     response.headers_mut().insert(reply_head::REQUESTED_MODEL, reply_head::visible(model));
                 }
+                if let Some(unserved) = record.unserved() {
+                    reply_head::tell_unserved(response.headers_mut(), unserved);
+                }
                 response.body_mut().watch(record);
                 response
             }

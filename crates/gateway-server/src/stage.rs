@@ -6,7 +6,7 @@
 
 use std::{future::Future, sync::Arc, time::SystemTime};
 
-use gateway_core::{Deployment, Fault, Ingress, Losses, Meter, Principal, RequestId, clock::Instant};
+use gateway_core::{Deployment, Fault, Ingress, Losses, Meter, Principal, RequestId, Tried, clock::Instant};
 use http::{Response, request::Parts};
 
 use crate::{body::CallerBody, edge_body::EdgeBody, site::Matched};
@@ -94,6 +94,13 @@ pub(crate) struct Seen {
     pub(crate) model: Option<Box<str>>,
     pub(crate) streamed: bool,
     pub(crate) served: Option<Served>,
+    pub(crate) unserved: Option<Unserved>,
+}
+
+/// What is known of a call that nobody served.
+pub(crate) struct Unserved {
+    pub(crate) tried: Tried,
+    pub(crate) overhead_us: u64,
 }
 
 /// What is known of an answer from a service of calls.

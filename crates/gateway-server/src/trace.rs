@@ -11,7 +11,7 @@ use crate::{
     edge_body::EdgeBody,
     metrics::{Metrics, Observation},
     site::Target,
-    stage::{Answer, Arrival, Failed, Seen, Served, Stage},
+    stage::{Answer, Arrival, Failed, Seen, Served, Stage, Unserved},
 };
 
 /// Watches requests from their head to the end of their answer.
@@ -179,6 +179,11 @@ impl Record {
         self.seen.model.as_deref()
     }
 
+    /// How far a call came that nobody served.
+    pub(crate) fn unserved(&self) -> Option<&Unserved> {
+        self.seen.unserved.as_ref()
+    }
+
     fn elapsed(&self) -> Duration {
         self.clock.monotonic().saturating_duration_since(self.arrived)
     }
@@ -206,8 +211,9 @@ impl Record {
     }
 
     fn log(&self, status: StatusCode, took: Duration) {
-        let served = self.seen.served.as_ref();
-        let deployment = served.and_then(|served| served.deployment.as_deref());
+        let (served, unserved) = (self.seen.served.as_ref(), self.seen.unserved.as_ref());
+        let last = unserved.and_then(|unserved| unserved.tried.last.as_deref());
+        let deployment = served.and_then(|served| served.deployment.as_deref()).or(last);
         let (input, output) = served.map_or((None, None), Served::tokens);
         let principal = self.seen.principal.as_deref();
         tracing::info!(
@@ -225,11 +231,11 @@ impl Record {
             model = deployment.map(|deployment| &*deployment.model),
             provider = deployment.map(|deployment| deployment.provider.as_str()),
             upstream_model = deployment.map(|deployment| &*deployment.upstream_model),
-            attempts = served.map(|served| served.attempts),
+            attempts = served.map(|served| served.attempts).or(unserved.map(|unserved| unserved.tried.attempts)),
             stream = self.seen.streamed,
             duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
             first_byte_us = self.first_byte.map(|wait| u64::try_from(wait.as_micros()).unwrap_or(u64::MAX)),
-            overhead_us = served.map(|served| served.overhead_us),
+            overhead_us = served.map(|served| served.overhead_us).or(unserved.map(|unserved| unserved.overhead_us)),
             input_tokens = input,
             output_tokens = output,
             losses = served.map(|served| served.losses.iter().len()).filter(|losses| *losses > 0),

@@ -9,7 +9,7 @@ use std::{
 };
 
 use futures_util::future::{Either, select};
-use gateway_core::{Admitted, Clock, Fault, NoLog, Reply, ReplyBody, Routed};
+use gateway_core::{Admitted, Clock, Fault, NoLog, Reply, ReplyBody, Routed, Tried};
 use http::{HeaderName, HeaderValue};
 use tower::{Layer, Service};
 
@@ -98,11 +98,11 @@ impl HoldLayer {
     where
         S: Service<Admitted, Response = Reply, Error = Fault>,
     {
-        let Some((request, routed)) = request_of(&routed, self.billing.prices()).map_err(Fault::from)? else {
+        let Some((request, routed)) = request_of(&routed, self.billing.prices()).map_err(refused)? else {
             return inner.call(Admitted { routed, output_limit: None, log: Arc::new(NoLog) }).await;
         };
         let unlimited = request.output.limit.is_none();
-        let admission = self.billing.admit(request, self.options.admission_wait).await.map_err(Fault::from)?;
+        let admission = self.billing.admit(request, self.options.admission_wait).await.map_err(refused)?;
         let admitted = Admitted { routed, output_limit: Some(admission.output_limit()), log: admission.log() };
         let mut reply = match beside(inner.call(admitted), &admission).await {
             Ok(reply) => reply,
@@ -114,7 +114,8 @@ impl HoldLayer {
         if unlimited {
             put(&mut reply, OUTPUT_LIMIT, HeaderValue::from(admission.output_limit()));
         }
-        self.bill(reply, admission).await
+        let tried = Tried::from(&reply.head);
+        self.bill(reply, admission).await.map_err(|fault| fault.with_tried(tried))
     }
 
     /// Settles a whole answer, or sets somebody to watch a streamed one.
@@ -163,6 +164,11 @@ async fn beside(call: impl Future<Output = Result<Reply, Fault>>, admission: &Ad
         Either::Right((Ok(()), call)) => call.await,
         Either::Right((Err(error), _)) => Err(not_recorded(error)),
     }
+}
+
+/// No provider has been asked yet.
+fn refused(cause: impl Into<Fault>) -> Fault {
+    cause.into().with_tried(Tried::default())
 }
 
 fn not_recorded(error: LedgerError) -> Fault {

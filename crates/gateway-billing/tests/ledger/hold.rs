@@ -112,6 +112,7 @@ async fn an_empty_wallet_is_told_what_it_could_afford() {
     let provider = provider(Act::text("ok"));
     let fault = send(&stage, &provider, routed(stage.call("model").output_limit(1_000), &[("model", "house")])).await.err().unwrap();
     assert_eq!((fault.kind(), fault.code()), (FaultKind::InsufficientFunds, Some("insufficient_credits")));
+    assert_eq!(fault.tried().map(|tried| tried.attempts), Some(0), "nobody was asked");
     let detail = |name| fault.details().iter().find(|(known, _)| *known == name).unwrap().1.clone();
     assert_eq!(detail("available_usd"), "0.002000000");
     let affordable = u32::try_from(detail("affordable_max_tokens").as_u64().unwrap()).unwrap();

@@ -12,6 +12,7 @@ use gateway_core::{
 use http::{
     HeaderMap, HeaderValue, Response, StatusCode,
     header::{CONTENT_ENCODING, CONTENT_TYPE, SET_COOKIE},
+    response::Parts,
 };
 use http_body::Body;
 use http_body_util::BodyExt;
@@ -58,38 +59,50 @@ impl<'a, A: Adapter> Exchange<'a, A> {
         timeout_at(self.first_byte, sending).await.unwrap_or_else(|_elapsed| Err(self.late("did not begin to answer in time")))
     }
 
-    /// Reads the rest, or begins to.
+    /// Reads the rest, or begins to. A fault keeps what the caller may see of the head.
     pub(super) async fn read<B>(self, response: Response<B>) -> Result<Reply, Fault>
     where
         B: Body<Data = Bytes, Error = Fault> + Send + 'static,
     {
-        let status = response.status();
+        let (mut parts, body) = response.into_parts();
+        parts.headers.remove(SET_COOKIE);
+        self.rest(&parts, body).await.map_err(|fault| {
+            let mut shown = HeaderMap::new();
+            self.adapter.answer_headers(&parts.headers, &mut shown);
+            fault.with_headers(shown)
+        })
+    }
+
+    async fn rest<B>(&self, parts: &Parts, body: B) -> Result<Reply, Fault>
+    where
+        B: Body<Data = Bytes, Error = Fault> + Send + 'static,
+    {
+        let status = parts.status;
         if status.is_redirection() {
             // Following would send a key to whoever the answer names.
             return Err(self.bad(&format!("answered with the redirect {}, which is not followed; check its base_url", status.as_u16())));
         }
         if !status.is_success() {
-            return Err(self.refused(response).await);
+            return Err(self.refused(parts, body).await);
         }
-        if compressed(response.headers()) {
+        if compressed(&parts.headers) {
             return Err(self.bad("compressed its answer although it was asked not to"));
         }
         let asked_stream = self.attempt.call.peek().stream;
-        match shape(&response, asked_stream) {
+        match shape(parts, asked_stream) {
             Shape::Foreign(content_type) => {
                 Err(self.bad(&format!("answered with {content_type}, which no protocol of ours is written in")))
             }
-            Shape::Stream => Ok(self.stream(response)),
-            Shape::Whole if asked_stream => self.whole_as_stream(response).await,
-            Shape::Whole => self.whole(response).await,
+            Shape::Stream => Ok(self.stream(parts, body)),
+            Shape::Whole if asked_stream => self.whole_as_stream(parts, body).await,
+            Shape::Whole => self.whole(parts, body).await,
         }
     }
 
-    fn stream<B>(&self, response: Response<B>) -> Reply
+    fn stream<B>(&self, parts: &Parts, body: B) -> Reply
     where
         B: Body<Data = Bytes, Error = Fault> + Send + 'static,
     {
-        let (parts, body) = response.into_parts();
         let egress = self.egress();
         let ctx = self.relay_ctx();
         let relay: Box<dyn Relay> = match self.prepared.way {
@@ -100,15 +113,14 @@ impl<'a, A: Adapter> Exchange<'a, A> {
             }
         };
         let mut reply = Reply::stream(self.attempt, Box::new(RelayPump::new(body, relay)), self.first_byte);
-        self.complete_head(&mut reply.head, &parts, "text/event-stream; charset=utf-8");
+        self.complete_head(&mut reply.head, parts, "text/event-stream; charset=utf-8");
         reply
     }
 
-    async fn whole<B>(&self, response: Response<B>) -> Result<Reply, Fault>
+    async fn whole<B>(&self, parts: &Parts, body: B) -> Result<Reply, Fault>
     where
         B: Body<Data = Bytes, Error = Fault> + Send,
     {
-        let (parts, body) = response.into_parts();
         let body = self.collect(body).await?;
         let mut reply = match (self.prepared.way, self.attempt.call.operation()) {
             (Way::Relay, Operation::Chat) => {
@@ -129,16 +141,15 @@ impl<'a, A: Adapter> Exchange<'a, A> {
                 Reply::whole(self.attempt, &response)
             }
         };
-        self.complete_head(&mut reply.head, &parts, "application/json");
+        self.complete_head(&mut reply.head, parts, "application/json");
         Ok(reply)
     }
 
     /// A provider may answer a request for a stream whole, above all to report an error inside a 200.
-    async fn whole_as_stream<B>(&self, response: Response<B>) -> Result<Reply, Fault>
+    async fn whole_as_stream<B>(&self, parts: &Parts, body: B) -> Result<Reply, Fault>
     where
         B: Body<Data = Bytes, Error = Fault> + Send,
     {
-        let (parts, body) = response.into_parts();
         let body = self.collect(body).await?;
         if let Some(fault) = self.egress().fault_in_body(&body) {
             return Err(fault);
@@ -148,17 +159,14 @@ impl<'a, A: Adapter> Exchange<'a, A> {
         let encoder = self.attempt.call.ingress().event_encoder(&self.render_ctx());
         let pump = EventPump::new(move || std::future::ready(events.next()), encoder);
         let mut reply = Reply::stream(self.attempt, Box::new(pump), self.first_byte);
-        self.complete_head(&mut reply.head, &parts, "text/event-stream; charset=utf-8");
+        self.complete_head(&mut reply.head, parts, "text/event-stream; charset=utf-8");
         Ok(reply)
     }
 
-    async fn refused<B>(&self, response: Response<B>) -> Fault
+    async fn refused<B>(&self, parts: &Parts, body: B) -> Fault
     where
         B: Body<Data = Bytes, Error = Fault> + Send,
     {
-        let (mut parts, body) = response.into_parts();
-        // The fault keeps the headers, and some of them may reach the caller.
-        parts.headers.remove(SET_COOKIE);
         let mut body = pin!(body);
         let mut read = BytesMut::new();
         // What is compressed cannot be read, but the status still says what happened.
@@ -172,7 +180,7 @@ impl<'a, A: Adapter> Exchange<'a, A> {
             }
             limit = self.next_chunk();
         }
-        self.egress().decode_fault(&parts, &read.freeze())
+        self.egress().decode_fault(parts, &read.freeze())
     }
 
     /// Reads a body to its end. One chunk, the usual case, is not copied.
@@ -212,7 +220,7 @@ impl<'a, A: Adapter> Exchange<'a, A> {
         Ok(all.freeze())
     }
 
-    fn complete_head(&self, head: &mut ReplyHead, parts: &http::response::Parts, content_type: &'static str) {
+    fn complete_head(&self, head: &mut ReplyHead, parts: &Parts, content_type: &'static str) {
         self.adapter.answer_headers(&parts.headers, &mut head.headers);
         head.headers.remove(SET_COOKIE);
         head.headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -258,8 +266,8 @@ fn compressed(headers: &HeaderMap) -> bool {
     headers.get(CONTENT_ENCODING).is_some_and(|encoding| !encoding.is_empty() && !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
-fn shape<B>(response: &Response<B>, asked_stream: bool) -> Shape {
-    let Some(value) = response.headers().get(CONTENT_TYPE) else {
+fn shape(parts: &Parts, asked_stream: bool) -> Shape {
+    let Some(value) = parts.headers.get(CONTENT_TYPE) else {
         return if asked_stream { Shape::Stream } else { Shape::Whole };
     };
     let text = value.to_str().unwrap_or("an unreadable content type");
@@ -275,7 +283,7 @@ fn shape<B>(response: &Response<B>, asked_stream: bool) -> Shape {
                 Shape::Whole
             }
         }
-        other if response.status() == StatusCode::OK && other.is_empty() => {
+        other if parts.status == StatusCode::OK && other.is_empty() => {
             if asked_stream {
                 Shape::Stream
             } else {

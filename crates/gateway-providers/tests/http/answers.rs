@@ -44,6 +44,21 @@ async fn another_protocol_is_translated_whole_and_streamed() {
     assert!(upstream.seen.requests().iter().all(|request| request.contains("\"encoded\":true")));
 }
 
+#[tokio::test]
+async fn a_fault_keeps_the_providers_id_of_the_request() {
+    let head = "x-request-id: up-9\r\nset-cookie: a=b\r\n";
+    let half = "HTTP/1.1 200 OK\r\nx-request-id: up-9\r\ncontent-type: application/json\r\ncontent-length: 400\r\n\r\n{";
+    for acts in
+        [vec![status("500 Internal Server Error", head, "{}")], vec![status("200 OK", head, "not JSON")], vec![send(half), Act::Close]]
+    {
+        let upstream = Upstream::always(acts.clone()).await;
+        let fault = House::at(upstream.address).ask(whole()).await.map(drop).expect_err("no answer");
+        let names: Vec<_> = fault.headers().keys().map(http::HeaderName::as_str).collect();
+        assert_eq!(names, ["x-bellwether-upstream-request-id"], "{fault:?}");
+        assert_eq!(fault.headers()["x-bellwether-upstream-request-id"], "up-9");
+    }
+}
+
 /// Sends `acts` to a call and compares the fault with `kind`.
 async fn fails(acts: Vec<Act>, stream: bool, kind: FaultKind, retry: Retry, says: &str) {
     for same_protocol in [true, false] {

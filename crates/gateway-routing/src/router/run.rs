@@ -2,7 +2,7 @@
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
-use gateway_core::{Admitted, Attempt, AttemptEnd, Call, Deployment, Fault, FaultKind, Mode, Origin, Reply, Retry, clock::Instant};
+use gateway_core::{Admitted, Attempt, AttemptEnd, Call, Deployment, Fault, FaultKind, Mode, Origin, Reply, Retry, Tried, clock::Instant};
 use tokio::time::{sleep, timeout_at};
 
 use super::{Inner, record::Record};
@@ -14,6 +14,8 @@ pub(super) struct Run<'r> {
     admitted: &'r Admitted,
     rng: fastrand::Rng,
     attempts: u32,
+    /// Where the latest attempt went.
+    asked: Option<&'r Arc<Deployment>>,
     /// Spent waiting for providers, failed attempts and pauses included.
     waited: Duration,
     /// What failed, in words fit to be shown.
@@ -43,10 +45,15 @@ enum Outcome {
 impl<'r> Run<'r> {
     pub(super) fn new(router: &'r Inner, admitted: &'r Admitted) -> Self {
         let rng = router.rng.lock().fork();
-        Self { router, admitted, rng, attempts: 0, waited: Duration::ZERO, failures: Vec::new(), last: None, too_small: None }
+        Self { router, admitted, rng, attempts: 0, asked: None, waited: Duration::ZERO, failures: Vec::new(), last: None, too_small: None }
     }
 
     pub(super) async fn serve(mut self) -> Result<Reply, Fault> {
+        let served = self.follow().await;
+        served.map_err(|fault| fault.with_tried(Tried { attempts: self.attempts, last: self.asked.cloned(), upstream_wait: self.waited }))
+    }
+
+    async fn follow(&mut self) -> Result<Reply, Fault> {
         let plan = self.await_plan().await?;
         let candidates: &'r [_] = &self.admitted.routed.candidates;
         for position in plan.order {
@@ -128,6 +135,7 @@ impl<'r> Run<'r> {
     /// One attempt, recorded from start to end whatever happens.
     async fn attempt(&mut self, deployment: &'r Arc<Deployment>, entry: &Entry, pass: Option<Pass<'_>>) -> Outcome {
         self.attempts += 1;
+        self.asked = Some(deployment);
         let deadline = self.deadline(deployment);
         let attempt = Attempt {
             call: Arc::clone(self.call()),
@@ -142,7 +150,7 @@ impl<'r> Run<'r> {
             let mut reply = entry.provider.attempt(attempt).await?;
             record.metered(&reply.meter);
             let headed = self.now();
-            reply.commit().await?;
+            reply.commit().await.map_err(|fault| fault.with_headers(std::mem::take(&mut reply.head.headers)))?;
             Ok((reply, headed))
         })
         .await;
@@ -218,10 +226,10 @@ impl<'r> Run<'r> {
     }
 
     /// The last fault, with the attempts that were made.
-    fn give_up(self) -> Fault {
-        match self.last {
+    fn give_up(&mut self) -> Fault {
+        match self.last.take() {
             Some(fault) if self.failures.is_empty() => fault,
-            Some(fault) => fault.with_detail("attempts", self.failures),
+            Some(fault) => fault.with_detail("attempts", std::mem::take(&mut self.failures)),
             // Every deployment of the plan went to rest, or its provider away, between planning and asking.
             None => nothing_awake(
                 &self.router.plan(&self.admitted.routed, self.router.clock.monotonic(), &mut self.rng.clone()),

@@ -172,6 +172,29 @@ async fn the_last_fault_lists_every_attempt() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_fault_tells_how_far_its_call_came() {
+    let told = |fault: &Fault| {
+        let tried = fault.tried().expect("routing knows");
+        let last = tried.last.as_ref().map_or("nowhere", |place| place.provider.as_str()).to_owned();
+        (tried.attempts, last, tried.upstream_wait.as_secs())
+    };
+    let slow = |act: Act| act.after(Duration::from_secs(2));
+    let acts = vec![vec![slow(next(FaultKind::Unavailable))], vec![slow(never(FaultKind::ContentFiltered))], vec![]];
+    let fault = Scene::new(acts).run(TestCall::to("m0")).await.map(drop).expect_err("all fail");
+    assert_eq!(told(&fault), (2, "p1".to_owned(), 4));
+
+    let hangs = Scene::new(vec![vec![Act::hang()], vec![]]);
+    let fault = hangs.run(TestCall::to("m0").within(Duration::from_secs(20))).await.map(drop).expect_err("it hangs");
+    assert_eq!(told(&fault), (1, "p0".to_owned(), 20));
+
+    let down = Scene::new(vec![vec![next(FaultKind::Unavailable); 3]]);
+    for expected in [(1, "p0"), (1, "p0"), (1, "p0"), (0, "nowhere")] {
+        let fault = down.run(TestCall::to("m0")).await.map(drop).expect_err("it is down, then it rests");
+        assert_eq!(told(&fault), (expected.0, expected.1.to_owned(), 0), "{fault:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_calls_deadline_ends_everything() {
     let scene = Scene::new(vec![vec![Act::hang()], vec![Act::text("too late")]]);
     let start = TestClock::new().monotonic();

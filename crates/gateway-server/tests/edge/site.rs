@@ -1,6 +1,6 @@
 use gateway_core::{
-    Fault, FaultKind, Origin,
-    testing::{Act, TestIngress},
+    Fault, FaultKind, Origin, Tried,
+    testing::{Act, TestIngress, deployment},
 };
 use gateway_server::{Access, EdgeError, Mount, MountRequest, Site};
 use serde_json::json;
@@ -45,6 +45,38 @@ async fn a_fault_is_rendered_with_its_waits() {
     let answer = once(edge.address, post(CHAT_PATH, CHAT)).await;
     assert_eq!((answer.status, &*answer.message()), (429, "slow down"));
     assert_eq!(["retry-after", "retry-after-ms", "x-should-retry"].map(|name| answer.header(name)), ["2", "1500", "false"]);
+}
+
+#[tokio::test]
+async fn a_fault_says_how_far_its_call_came() {
+    let headers = http::HeaderMap::from_iter([
+        (http::HeaderName::from_static("x-bellwether-upstream-request-id"), http::HeaderValue::from_static("up-1")),
+        (http::header::CONTENT_TYPE, http::HeaderValue::from_static("text/event-stream")),
+    ]);
+    let last = Arc::new(deployment("known-model", "acme"));
+    let tried = Tried { attempts: 3, last: Some(last), upstream_wait: Duration::ZERO };
+    let fault = Fault::new(FaultKind::BadUpstream, Origin::Provider, "nonsense").with_headers(headers).with_tried(tried);
+    let edge = Edge::start(Act::fault(fault));
+    let answer = once(edge.address, post(CHAT_PATH, CHAT)).await;
+    assert_eq!(answer.status, 502);
+    for (name, value) in [
+        ("requested-model", "known-model"),
+        ("model", "known-model"),
+        ("provider", "acme"),
+        ("upstream-model", "known-model-upstream"),
+        ("attempts", "3"),
+        ("upstream-request-id", "up-1"),
+    ] {
+        assert_eq!(answer.header(&format!("x-bellwether-{name}")), value, "{name}");
+    }
+    assert!(answer.header("x-bellwether-request-id").starts_with("req_"), "{:?}", answer.headers);
+    assert!(answer.header("x-bellwether-overhead-us").parse::<u64>().is_ok());
+    assert_eq!(answer.header("content-type"), "application/json");
+
+    let refused = Fault::new(FaultKind::InsufficientFunds, Origin::Caller, "no money").with_tried(Tried::default());
+    let edge = Edge::start(Act::fault(refused));
+    let answer = once(edge.address, post(CHAT_PATH, CHAT)).await;
+    assert_eq!((answer.status, answer.header("x-bellwether-attempts"), answer.header("x-bellwether-provider")), (402, "0", ""));
 }
 
 #[tokio::test]
