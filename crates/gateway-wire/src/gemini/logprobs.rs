@@ -9,6 +9,8 @@ use super::schema::{LogprobsResult, TokenLogprob};
 #[derive(Serialize)]
 struct Logprobs<'a> {
     content: Vec<Token<'a>>,
+    /// The tokens of a refusal, which callers' clients expect to be there; Gemini has none.
+    refusal: Option<()>,
 }
 
 #[derive(Serialize)]
@@ -32,7 +34,7 @@ pub(super) fn decode(wire: &LogprobsResult<'_>) -> Option<Raw> {
             Token { top_logprobs: Some(alternatives.iter().map(one).collect()), ..one(token) }
         })
         .collect();
-    Raw::of(&Logprobs { content }).ok()
+    Raw::of(&Logprobs { content, refusal: None }).ok()
 }
 
 fn one<'a>(wire: &'a TokenLogprob<'_>) -> Token<'a> {
@@ -51,7 +53,7 @@ mod tests {
         let raw = decode(&serde_json::from_str(wire).unwrap()).unwrap();
         assert_eq!(
             raw.text(),
-            r#"{"content":[{"token":"4","logprob":-0.5,"bytes":[52],"top_logprobs":[{"token":"4","logprob":-0.5,"bytes":[52]},{"token":"é","logprob":-2.0,"bytes":[195,169]}]}]}"#
+            r#"{"content":[{"token":"4","logprob":-0.5,"bytes":[52],"top_logprobs":[{"token":"4","logprob":-0.5,"bytes":[52]},{"token":"é","logprob":-2.0,"bytes":[195,169]}]}],"refusal":null}"#
         );
         assert_eq!(decode(&serde_json::from_str("{}").unwrap()), None);
     }
