@@ -3,13 +3,13 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use gateway_core::{
     EventEncoder, Fault, LossReason, Losses, RenderCtx, Usage,
-    ir::{Delta, Event, Extras, Finish, PartKind, Seal, ToolKind},
+    ir::{Citation, Delta, Event, Extras, Finish, PartKind, Seal, ToolKind},
 };
 
 use super::{
     extras::write_outer,
     fault, finish, reasoning, usage,
-    write_answer::{answer_id, write_citation, write_seal},
+    write_answer::{Cited, answer_id, char_count, tier_word, write_seal},
     write_messages::holder,
 };
 use crate::{
@@ -30,11 +30,17 @@ struct Choice {
     parts: Vec<(u32, Writing)>,
     tools: u64,
     thoughts: u64,
+    /// Characters of text so far; citations point into it.
+    chars: u64,
 }
 
 /// What a part is to this protocol.
 enum Writing {
-    Text,
+    /// Citations that do not say which characters they support are kept until all of the part's are there.
+    Text {
+        from: u64,
+        cited: Vec<Citation>,
+    },
     /// The text is kept until the part ends: a detail holds text and signature together, and the signature comes last.
     Reasoning {
         text: String,
@@ -100,7 +106,7 @@ impl Encoder {
         if let Some(at) = self.choices.iter().position(|choice| choice.index == index) {
             return at;
         }
-        self.choices.push(Choice { index, parts: Vec::new(), tools: 0, thoughts: 0 });
+        self.choices.push(Choice { index, parts: Vec::new(), tools: 0, thoughts: 0, chars: 0 });
         self.delta(index, out, |w| {
             w.key("role").str("assistant");
             w.key("content").null();
@@ -113,7 +119,7 @@ impl Encoder {
         let at = self.choice(choice, out);
         let building = &mut self.choices[at];
         let writing = match kind {
-            PartKind::Text => Writing::Text,
+            PartKind::Text => Writing::Text { from: building.chars, cited: Vec::new() },
             PartKind::Refusal => Writing::Refusal,
             PartKind::Reasoning => {
                 building.thoughts += 1;
@@ -163,7 +169,10 @@ impl Encoder {
         let path = |what: &str| format!("choices[{choice}].content[{part}].{what}");
         match (delta, writing) {
             (_, Writing::Nothing) => {}
-            (Delta::Text(text), Writing::Text) => self.delta(choice, out, |w| w.key("content").str(text)),
+            (Delta::Text(text), Writing::Text { .. }) => {
+                self.choices[at].chars += char_count(text);
+                self.delta(choice, out, |w| w.key("content").str(text));
+            }
             (Delta::Text(text), Writing::Refusal) => self.delta(choice, out, |w| w.key("refusal").str(text)),
             (Delta::Text(more), Writing::Reasoning { text, .. }) => {
                 text.push_str(more);
@@ -182,12 +191,17 @@ impl Encoder {
                 let index = *index;
                 self.tool_delta(choice, index, out, |w| write_seal(w, Some(seal)));
             }
-            (Delta::Seal(_), Writing::Text | Writing::Refusal) => losses.push(path("signature"), LossReason::Unsupported),
-            (Delta::Citation(citation), _) => self.delta(choice, out, |w| {
-                w.key("annotations").begin_array();
-                write_citation(w, citation);
-                w.end_array();
-            }),
+            (Delta::Seal(_), Writing::Text { .. } | Writing::Refusal) => losses.push(path("signature"), LossReason::Unsupported),
+            (Delta::Citation(citation), Writing::Text { from, cited }) => {
+                let knows_its_place = citation.origin == OPENAI_CHAT || citation.start.zip(citation.end).is_some();
+                let from = *from;
+                match Cited::new(citation, || from..from) {
+                    Some(link) if knows_its_place => self.cite(choice, &link, out),
+                    Some(_) => cited.push((**citation).clone()),
+                    None => losses.push(path("citations"), LossReason::Unsupported),
+                }
+            }
+            (Delta::Citation(_), _) => losses.push(path("citations"), LossReason::Unsupported),
             (Delta::Extras(extras), Writing::Tool { index, .. }) if extras.origin == OPENAI_CHAT => {
                 let index = *index;
                 self.tool_delta(choice, index, out, |w| write_own(w, extras));
@@ -199,17 +213,31 @@ impl Encoder {
         }
     }
 
-    /// A sealed reasoning part is complete: its detail can be written.
+    fn cite(&mut self, choice: u32, cited: &Cited<'_>, out: &mut BytesMut) {
+        self.delta(choice, out, |w| {
+            w.key("annotations").begin_array();
+            cited.write(w);
+            w.end_array();
+        });
+    }
+
+    /// The part is complete: a sealed thought's detail can be written, and the citations of all of a text.
     fn part_end(&mut self, choice: u32, part: u32, out: &mut BytesMut) {
         let Some(building) = self.choices.iter_mut().find(|building| building.index == choice) else { return };
         let Some((_, writing)) = building.parts.iter_mut().rev().find(|(index, _)| *index == part) else { return };
-        let ended = std::mem::replace(writing, Writing::Nothing);
-        if let Writing::Reasoning { text, seal: Some(seal), index } = ended {
-            self.delta(choice, out, |w| {
+        let (ended, chars) = (std::mem::replace(writing, Writing::Nothing), building.chars);
+        match ended {
+            Writing::Reasoning { text, seal: Some(seal), index } => self.delta(choice, out, |w| {
                 w.key("reasoning_details").begin_array();
                 reasoning::write_detail(w, &text, Some(&seal), index);
                 w.end_array();
-            });
+            }),
+            Writing::Text { from, cited } => {
+                for cited in cited.iter().filter_map(|citation| Cited::new(citation, || from..chars)) {
+                    self.cite(choice, &cited, out);
+                }
+            }
+            Writing::Reasoning { seal: None, .. } | Writing::Refusal | Writing::Tool { .. } | Writing::Nothing => {}
         }
     }
 
@@ -272,7 +300,7 @@ impl EventEncoder for Encoder {
             usage::write(&mut Writer::new(out), &usage);
             if let Some(tier) = &usage.service_tier {
                 out.put_slice(b",\"service_tier\":");
-                write_str(out, tier);
+                write_str(out, tier_word(tier));
             }
             out.put_slice(b"}\n\n");
         }

@@ -1,5 +1,7 @@
 //! Writes a whole answer.
 
+use std::ops::Range;
+
 use bytes::{Bytes, BytesMut};
 use gateway_core::{
     LossReason, Losses, RenderCtx, RequestId,
@@ -29,13 +31,18 @@ pub(super) fn encode(response: &ChatResponse, ctx: &RenderCtx, losses: &mut Loss
     if let Some(usage) = &response.usage {
         w.key("usage");
         usage::write(&mut w, usage);
-        w.opt_str("service_tier", usage.service_tier.as_deref());
+        w.opt_str("service_tier", usage.service_tier.as_deref().map(tier_word));
     }
     if !write_outer(&mut w, response.extras.as_ref(), &[]) {
         record_foreign(response.extras.as_ref(), "", losses);
     }
     w.end_object();
     out.freeze()
+}
+
+/// A tier in this protocol's words, which are a closed list.
+pub(super) fn tier_word(tier: &str) -> &str {
+    if tier == "standard" { "default" } else { tier }
 }
 
 /// The provider's id, or one made of the request's.
@@ -70,13 +77,22 @@ fn write_choice(w: &mut Writer<'_>, n: usize, choice: &Choice, losses: &mut Loss
 
 fn message(w: &mut Writer<'_>, n: usize, parts: &[Part], losses: &mut Losses) {
     let (mut text, mut refusal, mut cited, mut calls) = (None::<String>, None::<String>, Vec::new(), Vec::new());
+    let mut chars = 0;
     for (p, part) in parts.iter().enumerate() {
         let path = || format!("choices[{n}].content[{p}]");
         let mut sealed = part.seal.is_some();
         match &part.body {
             PartBody::Text { text: more, citations } => {
                 text.get_or_insert_default().push_str(more);
-                cited.extend(citations);
+                let from = chars;
+                chars += char_count(more);
+                cited.extend(citations.iter().filter_map(|citation| {
+                    let cited = Cited::new(citation, || from..chars);
+                    if cited.is_none() {
+                        losses.push(format!("{}.citations", path()), LossReason::Unsupported);
+                    }
+                    cited
+                }));
             }
             PartBody::Refusal(more) => refusal.get_or_insert_default().push_str(more),
             PartBody::ToolCall(call) => {
@@ -108,7 +124,7 @@ fn message(w: &mut Writer<'_>, n: usize, parts: &[Part], losses: &mut Losses) {
     reasoning::write(w, parts);
     if !cited.is_empty() {
         w.key("annotations").begin_array();
-        cited.into_iter().for_each(|citation| write_citation(w, citation));
+        cited.iter().for_each(|citation| citation.write(w));
         w.end_array();
     }
     if calls.is_empty() {
@@ -139,18 +155,40 @@ pub(super) fn write_seal(w: &mut Writer<'_>, seal: Option<&Seal>) {
     }
 }
 
-pub(super) fn write_citation(w: &mut Writer<'_>, citation: &Citation) {
-    if citation.origin == OPENAI_CHAT {
-        return w.raw(citation.raw.text());
+/// A citation that this protocol can show: it cites addresses only, and says which characters of the answer they support.
+pub(super) enum Cited<'a> {
+    Own(&'a Citation),
+    Link { url: &'a str, span: Range<u64>, citation: &'a Citation },
+}
+
+impl<'a> Cited<'a> {
+    /// `around` tells what text it stands at, for protocols that say no more.
+    pub(super) fn new(citation: &'a Citation, around: impl FnOnce() -> Range<u64>) -> Option<Self> {
+        if citation.origin == OPENAI_CHAT {
+            return Some(Self::Own(citation));
+        }
+        let span = citation.start.zip(citation.end).map_or_else(around, |(start, end)| start..end);
+        Some(Self::Link { url: citation.url.as_deref()?, span, citation })
     }
-    w.begin_object();
-    w.key("type").str("url_citation");
-    w.key("url_citation").begin_object();
-    w.opt_u64("start_index", citation.start);
-    w.opt_u64("end_index", citation.end);
-    w.key("url").str(citation.url.as_deref().unwrap_or_default());
-    w.key("title").str(citation.title.as_deref().unwrap_or_default());
-    w.opt_str("content", citation.cited_text.as_deref());
-    w.end_object();
-    w.end_object();
+
+    pub(super) fn write(&self, w: &mut Writer<'_>) {
+        let (url, span, citation) = match self {
+            Self::Own(citation) => return w.raw(citation.raw.text()),
+            Self::Link { url, span, citation } => (url, span, citation),
+        };
+        w.begin_object();
+        w.key("type").str("url_citation");
+        w.key("url_citation").begin_object();
+        w.key("start_index").u64(span.start);
+        w.key("end_index").u64(span.end);
+        w.key("url").str(url);
+        w.key("title").str(citation.title.as_deref().unwrap_or(url));
+        w.opt_str("content", citation.cited_text.as_deref());
+        w.end_object();
+        w.end_object();
+    }
+}
+
+pub(super) fn char_count(text: &str) -> u64 {
+    text.chars().count() as u64
 }
