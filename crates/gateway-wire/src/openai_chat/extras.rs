@@ -15,12 +15,12 @@ pub(super) fn nest(extras: &mut Option<Extras>, prefix: &str, fields: Fields<'_>
     Ok(())
 }
 
-/// Writes the extras that are not under any of the `nested` prefixes; false when they are another protocol's.
+/// Writes the extras that are not under any of the `nested` prefixes; false when there are any of another protocol's.
 #[must_use]
 pub(super) fn write_outer(w: &mut Writer<'_>, extras: Option<&Extras>, nested: &[&str]) -> bool {
     let Some(extras) = extras else { return true };
     if extras.origin != OPENAI_CHAT {
-        return false;
+        return extras.fields.is_empty();
     }
     for (key, value) in &extras.fields {
         if !nested.iter().any(|prefix| key.starts_with(prefix)) {

@@ -13,14 +13,17 @@ use super::{
 };
 use crate::{OPENAI_CHAT, json::Writer};
 
-pub(super) fn write(w: &mut Writer<'_>, request: &ChatRequest, quirks: &Quirks, ids: &mut ToolIds, losses: &mut Losses) {
+/// Writes the conversation; how many messages it has. One of which nothing can be sent is left out.
+pub(super) fn write(w: &mut Writer<'_>, request: &ChatRequest, quirks: &Quirks, ids: &mut ToolIds, losses: &mut Losses) -> usize {
     w.key("messages").begin_array();
-    let mut out = Messages { w, quirks, ids, losses, held: Vec::new() };
+    let mut out = Messages { w, quirks, ids, losses, held: Vec::new(), written: 0 };
     for (n, message) in request.messages.iter().enumerate() {
         out.message(n, message);
     }
     out.release();
+    let written = out.written;
     w.end_array();
+    written
 }
 
 struct Messages<'m, 'o> {
@@ -31,28 +34,36 @@ struct Messages<'m, 'o> {
     /// Media of tool results, with their paths. Tool messages hold text only and must follow their calls without a gap,
     /// so the media follow the last of them as the user's.
     held: Vec<(String, Part)>,
+    written: usize,
 }
 
 impl Messages<'_, '_> {
     fn message(&mut self, n: usize, message: &Message) {
         let path = format!("messages[{n}]");
+        let media = if message.role == Role::Assistant { Media::Refused } else { Media::Allowed };
         // Protocols that put tool results among a message's parts put them first; each becomes a message of its own.
         let mut rest: Vec<(usize, &Part)> = Vec::new();
         for (p, part) in message.parts.iter().enumerate() {
             match &part.body {
                 PartBody::ToolResult(result) => self.tool_result(&format!("{path}.content[{p}]"), part, result, message),
+                PartBody::ToolCall(_) if message.role == Role::Assistant => rest.push((p, part)),
+                PartBody::Reasoning(_) if foreign(part) => self.losses.push(format!("{path}.content[{p}]"), LossReason::Foreign),
                 PartBody::Text { .. }
                 | PartBody::Media(_)
                 | PartBody::Reasoning(_)
                 | PartBody::Refusal(_)
                 | PartBody::ToolCall(_)
-                | PartBody::Opaque { .. } => rest.push((p, part)),
+                | PartBody::Opaque { .. } => match write_parts::refusal(part, media) {
+                    Some(reason) => self.losses.push(format!("{path}.content[{p}]"), reason),
+                    None => rest.push((p, part)),
+                },
             }
         }
         if rest.is_empty() && !message.parts.is_empty() {
             return;
         }
         self.release();
+        self.written += 1;
         self.w.begin_object();
         let role = self.role(message.role);
         self.w.key("role").str(role);
@@ -60,7 +71,7 @@ impl Messages<'_, '_> {
         if message.role == Role::Assistant {
             self.assistant(&path, &rest);
         } else {
-            write_parts::content(self.w, &path, &rest, Media::Allowed, self.losses);
+            write_parts::content(self.w, &path, &rest, media, self.losses);
         }
         if !write_outer(self.w, message.extras.as_ref(), &[]) {
             self.losses.push(format!("{path}.extras"), LossReason::Foreign);
@@ -87,20 +98,25 @@ impl Messages<'_, '_> {
         }
         let mut texts = Vec::new();
         for (n, inner) in result.content.iter().enumerate() {
-            match &inner.body {
-                PartBody::Media(_) => {
-                    let inner_path = format!("{path}.content[{n}]");
-                    self.losses.push(inner_path.clone(), LossReason::Approximated);
-                    self.held.push((inner_path, inner.clone()));
+            let inner_path = || format!("{path}.content[{n}]");
+            match (&inner.body, write_parts::refusal(inner, Media::Allowed)) {
+                (_, Some(reason)) => self.losses.push(inner_path(), reason),
+                (PartBody::Media(_), None) => {
+                    self.losses.push(inner_path(), LossReason::Approximated);
+                    self.held.push((inner_path(), inner.clone()));
                 }
-                PartBody::Text { .. }
-                | PartBody::Reasoning(_)
-                | PartBody::Refusal(_)
-                | PartBody::ToolCall(_)
-                | PartBody::ToolResult(_)
-                | PartBody::Opaque { .. } => texts.push((n, inner)),
+                (
+                    PartBody::Text { .. }
+                    | PartBody::Reasoning(_)
+                    | PartBody::Refusal(_)
+                    | PartBody::ToolCall(_)
+                    | PartBody::ToolResult(_)
+                    | PartBody::Opaque { .. },
+                    None,
+                ) => texts.push((n, inner)),
             }
         }
+        self.written += 1;
         self.w.begin_object();
         self.w.key("role").str("tool");
         self.w.key("tool_call_id").str(&self.ids.written(&result.call_id));
@@ -117,6 +133,7 @@ impl Messages<'_, '_> {
             return;
         }
         let held = std::mem::take(&mut self.held);
+        self.written += 1;
         self.w.begin_object();
         self.w.key("role").str("user");
         self.w.key("content").begin_array();
@@ -130,9 +147,7 @@ impl Messages<'_, '_> {
     fn assistant(&mut self, path: &str, parts: &[(usize, &Part)]) {
         let (mut content, mut thoughts, mut calls, mut refusals) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for (p, part) in parts {
-            let part_path = || format!("{path}.content[{p}]");
             match &part.body {
-                PartBody::Reasoning(_) if foreign(part) => self.losses.push(part_path(), LossReason::Foreign),
                 PartBody::Reasoning(text) if self.quirks.thinking_as_content_parts && !text.is_empty() => content.push((*p, *part)),
                 PartBody::Reasoning(_) => thoughts.push((*part).clone()),
                 PartBody::ToolCall(call) => calls.push((*p, *part, call)),

@@ -15,6 +15,18 @@ pub(super) enum Media {
     Refused,
 }
 
+/// Why the part has no place in a message; `None` when it has one.
+pub(super) fn refusal(part: &Part, media: Media) -> Option<LossReason> {
+    match &part.body {
+        PartBody::Text { .. } | PartBody::Refusal(_) | PartBody::Reasoning(_) => None,
+        PartBody::Media(_) if media == Media::Refused => Some(LossReason::Unsupported),
+        PartBody::Media(what) => Place::of(what).err(),
+        PartBody::Opaque { origin, .. } if *origin == OPENAI_CHAT => None,
+        PartBody::Opaque { .. } => Some(LossReason::Foreign),
+        PartBody::ToolCall(_) | PartBody::ToolResult(_) => Some(LossReason::Unsupported),
+    }
+}
+
 /// Writes `content`: a string where a string says it all, else parts.
 pub(super) fn content(w: &mut Writer<'_>, path: &str, parts: &[(usize, &Part)], media: Media, losses: &mut Losses) {
     w.key("content");
@@ -35,52 +47,48 @@ pub(super) fn content(w: &mut Writer<'_>, path: &str, parts: &[(usize, &Part)], 
 
 /// Writes one part, or records why not.
 pub(super) fn part(w: &mut Writer<'_>, path: &str, part: &Part, media: Media, losses: &mut Losses) {
+    if let Some(reason) = refusal(part, media) {
+        return losses.push(path.to_owned(), reason);
+    }
     if part.cache.is_some() {
         losses.push(format!("{path}.cache_control"), LossReason::Unsupported);
     }
     if part.seal.is_some() {
         losses.push(format!("{path}.signature"), LossReason::Foreign);
     }
-    let nested = match &part.body {
+    let mut nested = "";
+    match &part.body {
         PartBody::Text { text, citations } => {
             if !citations.is_empty() {
                 losses.push(format!("{path}.citations"), LossReason::Unsupported);
             }
-            w.begin_object();
-            w.key("type").str("text");
+            begin(w, "text");
             w.key("text").str(text);
-            ""
         }
         PartBody::Refusal(text) => {
-            w.begin_object();
-            w.key("type").str("refusal");
+            begin(w, "refusal");
             w.key("refusal").str(text);
-            ""
         }
         PartBody::Reasoning(text) => {
-            w.begin_object();
-            w.key("type").str("thinking");
+            begin(w, "thinking");
             w.key("thinking").begin_array();
-            w.begin_object();
-            w.key("type").str("text");
+            begin(w, "text");
             w.key("text").str(text);
             w.end_object();
             w.end_array();
-            ""
         }
-        PartBody::Media(_) if media == Media::Refused => return losses.push(path.to_owned(), LossReason::Unsupported),
-        PartBody::Media(what) => match begin_media(w, path, what, losses) {
-            Some(prefix) => {
-                write_nested(w, part.extras.as_ref(), prefix);
-                w.end_object();
-                prefix
+        PartBody::Media(what) => {
+            let Ok(place) = Place::of(what) else { return };
+            nested = write_media(w, path, what, &place, losses);
+            if nested.is_empty() {
+                return w.end_object();
             }
-            None => return,
-        },
-        PartBody::Opaque { origin, raw } if *origin == OPENAI_CHAT => return w.raw(raw.text()),
-        PartBody::Opaque { .. } => return losses.push(path.to_owned(), LossReason::Foreign),
-        PartBody::ToolCall(_) | PartBody::ToolResult(_) => return losses.push(path.to_owned(), LossReason::Unsupported),
-    };
+            write_nested(w, part.extras.as_ref(), nested);
+            w.end_object();
+        }
+        PartBody::Opaque { raw, .. } => return w.raw(raw.text()),
+        PartBody::ToolCall(_) | PartBody::ToolResult(_) => return,
+    }
     let nested: &[&str] = if nested.is_empty() { &[] } else { &[nested] };
     if !write_outer(w, part.extras.as_ref(), nested) {
         losses.push(format!("{path}.extras"), LossReason::Foreign);
@@ -88,68 +96,88 @@ pub(super) fn part(w: &mut Writer<'_>, path: &str, part: &Part, media: Media, lo
     w.end_object();
 }
 
-/// Opens the part and its inner object, which stays open for extras; its prefix. `None`: nothing was written but a loss,
-/// or a whole text part.
-fn begin_media(w: &mut Writer<'_>, path: &str, media: &ir::Media, losses: &mut Losses) -> Option<&'static str> {
-    for (given, what) in [(media.context.is_some(), "context"), (media.citations.is_some(), "citations")] {
+fn begin(w: &mut Writer<'_>, kind: &str) {
+    w.begin_object();
+    w.key("type").str(kind);
+}
+
+/// Where media goes.
+enum Place<'a> {
+    /// A document that is text: nothing but its words can be kept.
+    Text(&'a str),
+    ImageUrl(&'a str),
+    ImageData(&'a str),
+    Audio(&'a str),
+    FileData(&'a str),
+    FileId(&'a str),
+}
+
+impl<'a> Place<'a> {
+    fn of(media: &'a ir::Media) -> Result<Self, LossReason> {
+        match (&media.source, media.kind) {
+            (MediaSource::Text(text), _) => Ok(Self::Text(text)),
+            (MediaSource::Url(url), MediaKind::Image) => Ok(Self::ImageUrl(url)),
+            (MediaSource::Inline { base64 }, MediaKind::Image) => Ok(Self::ImageData(base64)),
+            (MediaSource::Inline { base64 }, MediaKind::Audio) => Ok(Self::Audio(base64)),
+            (MediaSource::Inline { base64 }, MediaKind::Document) => Ok(Self::FileData(base64)),
+            (MediaSource::File { origin, id }, MediaKind::Document) if *origin == OPENAI_CHAT => Ok(Self::FileId(id)),
+            (MediaSource::File { .. }, _) => Err(LossReason::Foreign),
+            (MediaSource::Url(_), MediaKind::Audio | MediaKind::Video | MediaKind::Document)
+            | (MediaSource::Inline { .. }, MediaKind::Video) => Err(LossReason::Unsupported),
+        }
+    }
+}
+
+/// Writes all but the end of the part and of its inner object, which stay open for extras; the extras' prefix, or
+/// nothing where there is no inner object.
+fn write_media(w: &mut Writer<'_>, path: &str, media: &ir::Media, place: &Place<'_>, losses: &mut Losses) -> &'static str {
+    for (given, what) in [(media.context.is_some(), "context"), (media.citations == Some(true), "citations")] {
         if given {
             losses.push(format!("{path}.{what}"), LossReason::Unsupported);
         }
     }
     let open = |w: &mut Writer<'_>, kind: &str| {
-        w.begin_object();
-        w.key("type").str(kind);
+        begin(w, kind);
         w.key(kind).begin_object();
     };
-    let media_type = media.media_type.as_deref();
-    match (&media.source, media.kind) {
-        (MediaSource::Text(text), _) => {
+    let data = |usual: &str, base64: &str| format!("data:{};base64,{base64}", media.media_type.as_deref().unwrap_or(usual));
+    match place {
+        Place::Text(text) => {
             losses.push(path.to_owned(), LossReason::Approximated);
-            w.begin_object();
-            w.key("type").str("text");
+            begin(w, "text");
             w.key("text").str(text);
-            w.end_object();
-            None
+            ""
         }
-        (MediaSource::Url(url), MediaKind::Image) => {
+        Place::ImageUrl(url) => {
             open(w, "image_url");
             w.key("url").str(url);
             w.opt_str("detail", media.detail.as_deref());
-            Some("image_url.")
+            "image_url."
         }
-        (MediaSource::Inline { base64 }, MediaKind::Image) => {
+        Place::ImageData(base64) => {
             open(w, "image_url");
-            w.key("url").str(&format!("data:{};base64,{base64}", media_type.unwrap_or("image/png")));
+            w.key("url").str(&data("image/png", base64));
             w.opt_str("detail", media.detail.as_deref());
-            Some("image_url.")
+            "image_url."
         }
-        (MediaSource::Inline { base64 }, MediaKind::Audio) => {
+        Place::Audio(base64) => {
             open(w, "input_audio");
             w.key("data").str(base64);
-            w.key("format").str(audio_format(media_type));
-            Some("input_audio.")
+            w.key("format").str(audio_format(media.media_type.as_deref()));
+            "input_audio."
         }
-        (MediaSource::Inline { base64 }, MediaKind::Document) => {
+        Place::FileData(base64) => {
             open(w, "file");
             // The name is required with data; callers of other protocols may have given none.
             w.key("filename").str(media.title.as_deref().unwrap_or("document.pdf"));
-            w.key("file_data").str(&format!("data:{};base64,{base64}", media_type.unwrap_or("application/pdf")));
-            Some("file.")
+            w.key("file_data").str(&data("application/pdf", base64));
+            "file."
         }
-        (MediaSource::File { origin, id }, MediaKind::Document) if *origin == OPENAI_CHAT => {
+        Place::FileId(id) => {
             open(w, "file");
             w.key("file_id").str(id);
             w.opt_str("filename", media.title.as_deref());
-            Some("file.")
-        }
-        (MediaSource::File { .. }, _) => {
-            losses.push(path.to_owned(), LossReason::Foreign);
-            None
-        }
-        (MediaSource::Url(_), MediaKind::Audio | MediaKind::Video | MediaKind::Document)
-        | (MediaSource::Inline { .. }, MediaKind::Video) => {
-            losses.push(path.to_owned(), LossReason::Unsupported);
-            None
+            "file."
         }
     }
 }

@@ -19,16 +19,15 @@ use crate::{
 };
 
 pub(super) fn encode(request: &ChatRequest, target: &Target<'_>, losses: &mut Losses) -> Result<Encoded, WireError> {
-    if request.messages.is_empty() {
-        return Err(WireError::at("messages", "must hold at least one message"));
-    }
     let quirks = &target.deployment.quirks;
     let mut out = BytesMut::with_capacity(1_024);
     let mut ids = ToolIds::new(quirks.tool_ids_nine_alphanumeric);
     let mut w = Writer::new(&mut out);
     w.begin_object();
     w.key("model").str(&target.deployment.upstream_model);
-    write_messages::write(&mut w, request, quirks, &mut ids, losses);
+    if write_messages::write(&mut w, request, quirks, &mut ids, losses) == 0 {
+        return Err(WireError::at("messages", "holds nothing that this model can be sent; add a message with text"));
+    }
     let mut keys = Keys { w: &mut w, target, losses };
     keys.tools(request);
     keys.format(&request.output_format);
