@@ -42,7 +42,7 @@ pub(super) fn encode(response: &ChatResponse, ctx: &RenderCtx, losses: &mut Loss
 
 /// A tier in this protocol's words, which are a closed list.
 pub(super) fn tier_word(tier: &str) -> &str {
-    if tier == "standard" { "default" } else { tier }
+    if matches!(tier, "standard" | "standard_only") { "default" } else { tier }
 }
 
 /// The provider's id, or one made of the request's.

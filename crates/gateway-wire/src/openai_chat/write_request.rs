@@ -1,5 +1,7 @@
 //! Writes a request's top level.
 
+use std::borrow::Cow;
+
 use bytes::BytesMut;
 use gateway_core::{
     Encoded, LossReason, Losses, OutputLimitKey, StreamUsage, Target, WireError,
@@ -11,6 +13,7 @@ use super::{
     extras::{get, write_nested, write_outer},
     memo::{ChatMemo, ToolIds},
     request::FOREIGN_REASONING_KEYS,
+    write_answer::tier_word,
     write_messages,
 };
 use crate::{
@@ -57,6 +60,14 @@ pub(super) fn with_usage(options: Option<&str>) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
+/// OpenAI takes no more; what its own callers send is theirs and the provider's to settle.
+const STOP_SEQUENCES_MAX: usize = 4;
+
+/// Whether the caller speaks another protocol.
+fn is_translated(request: &ChatRequest) -> bool {
+    request.extras.as_ref().is_some_and(|extras| extras.origin != OPENAI_CHAT)
+}
+
 struct Keys<'k, 'o> {
     w: &'k mut Writer<'o>,
     target: &'k Target<'k>,
@@ -81,14 +92,32 @@ impl Keys<'_, '_> {
     }
 
     fn tools(&mut self, request: &ChatRequest) {
-        if request.tools.is_empty() || !self.accepts("tools") {
+        let declares = !request.tools.is_empty() && self.accepts("tools") && self.declarations(request);
+        if !declares {
+            // A choice among no tools is refused.
+            if !matches!(request.tool_choice, None | Some(ToolChoice::Auto | ToolChoice::None)) {
+                self.losses.push("tool_choice", LossReason::Unsupported);
+            }
             return;
         }
+        if let Some(choice) = &request.tool_choice
+            && self.accepts("tool_choice")
+        {
+            self.w.key("tool_choice");
+            write_choice(self.w, choice);
+        }
+        if request.parallel_tool_calls.is_some() && self.accepts("parallel_tool_calls") {
+            self.w.opt_bool("parallel_tool_calls", request.parallel_tool_calls);
+        }
+    }
+
+    /// Writes the tools; whether there are any to write.
+    fn declarations(&mut self, request: &ChatRequest) -> bool {
         let mut written = 0;
         for (n, tool) in request.tools.iter().enumerate() {
             match &tool.spec {
                 ToolSpec::Hosted { origin, .. } if *origin != OPENAI_CHAT => {
-                    self.losses.push(format!("tools[{n}]"), LossReason::Unsupported);
+                    self.losses.push(format!("tools[{n}]"), LossReason::Foreign);
                     continue;
                 }
                 ToolSpec::Hosted { .. } | ToolSpec::Function { .. } => {}
@@ -99,19 +128,10 @@ impl Keys<'_, '_> {
             written += 1;
             self.tool(n, tool);
         }
-        if written == 0 {
-            return;
+        if written > 0 {
+            self.w.end_array();
         }
-        self.w.end_array();
-        if let Some(choice) = &request.tool_choice
-            && self.accepts("tool_choice")
-        {
-            self.w.key("tool_choice");
-            write_choice(self.w, choice);
-        }
-        if request.parallel_tool_calls.is_some() && self.accepts("parallel_tool_calls") {
-            self.w.opt_bool("parallel_tool_calls", request.parallel_tool_calls);
-        }
+        written > 0
     }
 
     fn tool(&mut self, n: usize, tool: &Tool) {
@@ -128,7 +148,7 @@ impl Keys<'_, '_> {
                 self.w.key("name").str(name);
                 self.w.opt_str("description", description.as_deref());
                 if let Some(parameters) = parameters {
-                    self.w.key("parameters").raw(parameters.text());
+                    self.w.key("parameters").raw(&with_properties(parameters.text()));
                 }
                 self.w.opt_bool("strict", *strict);
                 write_nested(self.w, tool.extras.as_ref(), "function.");
@@ -231,9 +251,14 @@ impl Keys<'_, '_> {
             let key = limit_key(self.target.deployment.quirks.output_limit_key);
             self.w.key(key).u64(limit.into());
         }
-        if !request.stop.is_empty() && self.accepts("stop") {
+        let mut stop = request.stop.as_slice();
+        if let (true, Some(first)) = (is_translated(request), stop.get(..STOP_SEQUENCES_MAX)) {
+            (STOP_SEQUENCES_MAX..stop.len()).for_each(|n| self.losses.push(format!("stop[{n}]"), LossReason::Unsupported));
+            stop = first;
+        }
+        if !stop.is_empty() && self.accepts("stop") {
             self.w.key("stop").begin_array();
-            request.stop.iter().for_each(|text| self.w.str(text));
+            stop.iter().for_each(|text| self.w.str(text));
             self.w.end_array();
         }
         if let Some(n) = request.choices
@@ -261,7 +286,7 @@ impl Keys<'_, '_> {
             self.w.end_object();
         }
         if request.service_tier.is_some() && self.accepts("service_tier") {
-            self.w.opt_str("service_tier", request.service_tier.as_deref());
+            self.w.opt_str("service_tier", request.service_tier.as_deref().map(tier_word));
         }
         if request.cache.is_some() {
             self.losses.push("cache_control", LossReason::Unsupported);
@@ -298,6 +323,18 @@ impl Keys<'_, '_> {
                 self.w.key(key).raw(value.text());
             }
         }
+    }
+}
+
+/// OpenAI refuses an object schema that names no properties, be there none; other protocols' callers need not name them.
+fn with_properties(schema: &str) -> Cow<'_, str> {
+    let bare = Json::parse(schema.as_bytes()).and_then(Json::fields).is_ok_and(|fields| {
+        let says_more = ["properties", "$ref", "anyOf", "oneOf", "allOf"].into_iter().any(|key| fields.has(key));
+        fields.peek("type").is_some_and(|kind| kind.text() == "\"object\"") && !says_more
+    });
+    match schema.trim_end().strip_suffix('}') {
+        Some(open) if bare => Cow::Owned(format!("{open},\"properties\":{{}}}}")),
+        Some(_) | None => Cow::Borrowed(schema),
     }
 }
 
