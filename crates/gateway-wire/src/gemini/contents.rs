@@ -104,7 +104,8 @@ impl<'a> Writer<'a> {
             match &part.body {
                 IrBody::Text { text, .. } if text.is_empty() => {}
                 IrBody::Text { text, .. } => {
-                    self.system.push(Part::Own(OwnPart::new(PartBody::Text(text.as_str().into()))));
+                    let extras = extras(part.extras.as_ref(), || at.path(), losses);
+                    self.system.push(Part::Own(OwnPart { extras, ..OwnPart::new(PartBody::Text(text.as_str().into())) }));
                 }
                 IrBody::Media(_)
                 | IrBody::Reasoning(_)
@@ -128,6 +129,7 @@ impl<'a> Writer<'a> {
                 }
                 PartBody::Text(text.as_str().into())
             }
+            IrBody::Refusal(text) if text.is_empty() => return,
             IrBody::Refusal(text) => {
                 losses.push(at.path(), LossReason::Approximated);
                 PartBody::Text(text.as_str().into())
@@ -142,7 +144,7 @@ impl<'a> Writer<'a> {
                 let thought = OwnPart { thought: true, signature, ..OwnPart::new(PartBody::Text(text.as_str().into())) };
                 return self.turn(speaker).rest.push(Part::Own(thought));
             }
-            IrBody::Media(media) => match media::encode(media, at, losses) {
+            IrBody::Media(media) => match media::encode(media, || at.path(), losses) {
                 Some(body) => body,
                 None => return,
             },
@@ -199,6 +201,14 @@ impl<'a> Writer<'a> {
         let mut inside = Vec::new();
         let mut beside = Vec::new();
         for (n, piece) in result.content.iter().enumerate() {
+            let path = || format!("{}.content[{n}]", at.path());
+            if piece.cache.is_some() {
+                losses.push(format!("{}.cache_control", path()), LossReason::Unsupported);
+            }
+            // A result is one text; its pieces have no fields of their own, not even Gemini's.
+            for (name, _) in piece.extras.iter().flat_map(|extras| &extras.fields) {
+                losses.push(format!("{}.{name}", path()), LossReason::Unsupported);
+            }
             match &piece.body {
                 IrBody::Text { text: more, .. } if text.is_empty() => text = more.as_str().into(),
                 IrBody::Text { text: more, .. } => {
@@ -207,18 +217,18 @@ impl<'a> Writer<'a> {
                     whole.push_str(more);
                 }
                 IrBody::Media(media) => {
-                    let Some(body) = media::encode(media, at, losses) else { continue };
+                    let Some(body) = media::encode(media, path, losses) else { continue };
                     let own = Part::Own(OwnPart::new(body));
                     if self.signs {
                         inside.push(own);
                     } else {
                         // Only newer models take media inside a result; for the others it follows the result.
-                        losses.push(format!("{}.content[{n}]", at.path()), LossReason::Approximated);
+                        losses.push(path(), LossReason::Approximated);
                         beside.push(own);
                     }
                 }
                 IrBody::Reasoning(_) | IrBody::Refusal(_) | IrBody::ToolCall(_) | IrBody::ToolResult(_) | IrBody::Opaque { .. } => {
-                    losses.push(format!("{}.content[{n}]", at.path()), LossReason::Unsupported);
+                    losses.push(path(), LossReason::Unsupported);
                 }
             }
         }

@@ -7,14 +7,11 @@ use gateway_core::{
     ir::{Media, MediaKind, MediaSource},
 };
 
-use super::{
-    body::{FileData, InlineData, PartBody},
-    contents::At,
-};
+use super::body::{FileData, InlineData, PartBody};
 use crate::GEMINI;
 
 /// A media part as `inlineData` or `fileData`; `None` when Gemini cannot have it.
-pub(super) fn encode<'a>(media: &'a Media, at: At, losses: &mut Losses) -> Option<PartBody<'a>> {
+pub(super) fn encode<'a>(media: &'a Media, path: impl Fn() -> String, losses: &mut Losses) -> Option<PartBody<'a>> {
     let beside = [
         ("detail", media.detail.as_deref().is_some_and(|detail| detail != "auto")),
         ("title", media.title.is_some()),
@@ -22,12 +19,12 @@ pub(super) fn encode<'a>(media: &'a Media, at: At, losses: &mut Losses) -> Optio
         ("citations", media.citations == Some(true)),
     ];
     for (name, _) in beside.into_iter().filter(|(_, asked)| *asked) {
-        losses.push(at.field(name), LossReason::Unsupported);
+        losses.push(format!("{}.{name}", path()), LossReason::Unsupported);
     }
     match &media.source {
         MediaSource::Inline { base64 } => {
             let mime_type = mime_type(media, base64).unwrap_or_else(|| {
-                losses.push(at.field("media_type"), LossReason::Approximated);
+                losses.push(format!("{}.media_type", path()), LossReason::Approximated);
                 Cow::Borrowed(usual(media.kind))
             });
             Some(PartBody::InlineData(InlineData { mime_type, data: base64 }))
@@ -37,7 +34,7 @@ pub(super) fn encode<'a>(media: &'a Media, at: At, losses: &mut Losses) -> Optio
             Some(PartBody::FileData(FileData { mime_type: media.media_type.as_deref().map(Cow::Borrowed), file_uri: id }))
         }
         MediaSource::File { .. } => {
-            losses.push(at.path(), LossReason::Foreign);
+            losses.push(path(), LossReason::Foreign);
             None
         }
         MediaSource::Text(text) => Some(PartBody::Text(text.as_str().into())),

@@ -68,7 +68,7 @@ fn tool_result(call_id: String, fields: &mut Fields<'_>) -> Result<Part, WireErr
 fn assistant(fields: &mut Fields<'_>, legacy: &mut LegacyCalls) -> Result<Vec<Part>, WireError> {
     let mut parts = reasoning::take(fields)?;
     parts.extend(parts::content(fields)?);
-    if let Some(refusal) = fields.take_string("refusal")? {
+    if let Some(refusal) = fields.take_string("refusal")?.filter(|text| !text.is_empty()) {
         parts.push(Part::new(PartBody::Refusal(refusal)));
     }
     parts.extend(tool_calls(fields)?);
