@@ -59,6 +59,30 @@ pub struct Extras {
     pub origin: Protocol,
     /// Name and value, in the order met.
     pub fields: Vec<(Box<str>, Raw)>,
+    /// Names among them whose meaning the canonical form holds as well. Their own protocol gets them back in its own
+    /// words; nobody else misses them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub modelled: Vec<Box<str>>,
+}
+
+impl Extras {
+    /// No fields yet.
+    #[must_use]
+    pub fn new(origin: Protocol) -> Self {
+        Self { origin, fields: Vec::new(), modelled: Vec::new() }
+    }
+
+    /// Names of the fields that a protocol of another origin loses.
+    pub fn unmodelled(&self) -> impl Iterator<Item = &str> {
+        self.fields.iter().map(|(name, _)| &**name).filter(|name| !self.modelled.iter().any(|known| **known == **name))
+    }
+
+    /// Marks a field whose meaning the canonical form holds as well.
+    pub fn mark_modelled(&mut self, name: &str) {
+        if self.fields.iter().any(|(known, _)| **known == *name) && !self.modelled.iter().any(|known| **known == *name) {
+            self.modelled.push(name.into());
+        }
+    }
 }
 
 /// Bytes a vendor wants back unchanged: a thinking signature, encrypted reasoning, a thought signature.

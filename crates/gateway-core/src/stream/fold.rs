@@ -185,6 +185,7 @@ fn merge(extras: &mut Option<Extras>, more: &Extras) {
                     None => standing.fields.push((key.clone(), value.clone())),
                 }
             }
+            more.modelled.iter().for_each(|name| standing.mark_modelled(name));
         }
         Some(_) | None => *extras = Some(more.clone()),
     }

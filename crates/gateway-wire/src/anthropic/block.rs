@@ -85,7 +85,11 @@ pub(super) fn decode(block: Json<'_>) -> Result<Part, WireError> {
         fields = block.fields()?;
     }
     let cache = take_cache(&mut fields)?;
-    Ok(Part { body, cache, seal, extras: extras(fields)? })
+    let mut extras = extras(fields)?;
+    if let Some(extras) = extras.as_mut().filter(|_| &*kind == "search_result") {
+        ["type", "source", "title", "content", "citations"].iter().for_each(|name| extras.mark_modelled(name));
+    }
+    Ok(Part { body, cache, seal, extras })
 }
 
 /// The seal of a `redacted_thinking` block.
@@ -149,13 +153,16 @@ fn image(fields: &mut Fields<'_>) -> Result<Media, WireError> {
 
 fn document(fields: &mut Fields<'_>) -> Result<Media, WireError> {
     let (media_type, source) = fields.need_with("source", source)?;
-    let citations = match fields.peek("citations") {
-        Some(config) => config.fields().within("citations")?.take_bool("enabled").within("citations")?,
-        None => None,
-    };
-    fields.take("citations");
+    let citations = citing(fields)?;
     let (title, context) = (fields.take_string("title")?, fields.take_string("context")?);
     Ok(Media { kind: MediaKind::Document, media_type, source, detail: None, title, context, citations })
+}
+
+fn citing(fields: &mut Fields<'_>) -> Result<Option<bool>, WireError> {
+    match fields.take_fields("citations")? {
+        Some(mut config) => config.take_bool("enabled").within("citations"),
+        None => Ok(None),
+    }
 }
 
 fn search_result(fields: &mut Fields<'_>, block: Json<'_>) -> Result<Media, WireError> {
@@ -170,7 +177,8 @@ fn search_result(fields: &mut Fields<'_>, block: Json<'_>) -> Result<Media, Wire
     let source = MediaSource::Text(text);
     let mut named = block.fields()?;
     let (title, context) = (named.take_string("title")?, named.take_string("source")?);
-    Ok(Media { kind: MediaKind::Document, media_type: None, source, detail: None, title, context, citations: None })
+    let citations = citing(&mut named)?;
+    Ok(Media { kind: MediaKind::Document, media_type: None, source, detail: None, title, context, citations })
 }
 
 fn source(value: Json<'_>) -> Result<(Option<String>, MediaSource), WireError> {

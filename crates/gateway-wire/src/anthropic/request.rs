@@ -55,7 +55,7 @@ pub(super) fn decode(body: &[u8]) -> Result<ChatRequest, WireError> {
         request.user = metadata.take_string("user_id").within("metadata")?;
         kept.rest("metadata", metadata)?;
     }
-    let mut extras = block::extras(fields)?.unwrap_or(Extras { origin: ANTHROPIC_MESSAGES, fields: Vec::new() });
+    let mut extras = block::extras(fields)?.unwrap_or(Extras::new(ANTHROPIC_MESSAGES));
     extras.fields.extend(kept.0);
     request.extras = Some(extras);
     Ok(request)
@@ -99,7 +99,7 @@ fn message(item: Json<'_>) -> Result<Message, WireError> {
     let mut extras = block::extras(fields)?;
     if role == Role::System {
         // Tells it from the `system` field: this one stays where it stands.
-        extras.get_or_insert(Extras { origin: ANTHROPIC_MESSAGES, fields: Vec::new() });
+        extras.get_or_insert(Extras::new(ANTHROPIC_MESSAGES));
     }
     Ok(Message { role, name: None, parts, extras })
 }

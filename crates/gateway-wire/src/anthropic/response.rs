@@ -84,13 +84,13 @@ pub(super) fn decode(body: &[u8], memo: &Memo) -> Result<ChatResponse, WireError
     let (id, model) = (fields.take_string("id")?, fields.take_string("model")?);
     let reported = fields.take_value("usage");
     let reported = reported.map(|value| WireUsage::decode(value).within("usage").map(|usage| (usage, value))).transpose()?;
-    let mut extras = block::extras(fields)?.unwrap_or(Extras { origin: ANTHROPIC_MESSAGES, fields: Vec::new() });
+    let mut extras = block::extras(fields)?.unwrap_or(Extras::new(ANTHROPIC_MESSAGES));
     if let Some((usage, value)) = &reported
         && usage.has_more()
     {
         extras.fields.push(("usage".into(), value.raw().within("usage")?));
     }
-    let of_choice = stop_details.map(|fields| Extras { origin: ANTHROPIC_MESSAGES, fields });
+    let of_choice = stop_details.map(|fields| Extras { fields, ..Extras::new(ANTHROPIC_MESSAGES) });
     Ok(ChatResponse {
         id,
         model,
@@ -141,7 +141,7 @@ pub(super) fn encode(response: &ChatResponse, ctx: &RenderCtx, losses: &mut Loss
             losses.push("choices[0].logprobs", LossReason::Unsupported);
         }
         if !w.extras(choice.extras.as_ref(), ANTHROPIC_MESSAGES) {
-            lose_extras(choice.extras.as_ref(), "choices[0]", losses);
+            lose_extras(choice.extras.as_ref(), "choices[0].", losses);
         }
     }
     write_usage(&mut w, response, native);
@@ -151,7 +151,7 @@ pub(super) fn encode(response: &ChatResponse, ctx: &RenderCtx, losses: &mut Loss
                 w.key(key).raw(value.text());
             }
         }
-        None => lose_extras(response.extras.as_ref(), "response", losses),
+        None => lose_extras(response.extras.as_ref(), "", losses),
     }
     w.end_object();
     out.freeze()
@@ -162,8 +162,8 @@ pub(super) fn answer_id(id: Option<&str>, ctx: &RenderCtx) -> String {
 }
 
 fn lose_extras(extras: Option<&Extras>, path: &str, losses: &mut Losses) {
-    for (key, _) in extras.into_iter().flat_map(|extras| &extras.fields) {
-        losses.push(format!("{path}.{key}"), LossReason::Unsupported);
+    for key in extras.into_iter().flat_map(Extras::unmodelled) {
+        losses.push(format!("{path}{key}"), LossReason::Unsupported);
     }
 }
 
@@ -231,7 +231,7 @@ fn show<'a>(part: &'a Part, n: usize, ctx: &RenderCtx, blocks: &mut Vec<Planned<
     };
     let extras = part.extras.as_ref().filter(|extras| extras.origin == ANTHROPIC_MESSAGES && !extras.fields.is_empty());
     if extras.is_none() {
-        for (key, _) in part.extras.iter().flat_map(|extras| &extras.fields) {
+        for key in part.extras.iter().flat_map(Extras::unmodelled) {
             lose(&format!(".{key}"), LossReason::Unsupported);
         }
     }

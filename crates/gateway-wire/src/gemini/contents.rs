@@ -5,7 +5,7 @@
 
 use gateway_core::{
     LossReason, Losses, Target, WireError,
-    ir::{ChatRequest, Message, Part as IrPart, PartBody as IrBody, Role, Seal, ToolCall, ToolKind, ToolResult},
+    ir::{ChatRequest, Extras, Message, Part as IrPart, PartBody as IrBody, Role, Seal, ToolCall, ToolKind, ToolResult},
 };
 use serde_json::value::RawValue;
 
@@ -73,7 +73,7 @@ impl<'a> Writer<'a> {
             losses.push(format!("messages[{n}].name"), LossReason::Unsupported);
         }
         // A content has no fields of its own to carry unknown ones, not even Gemini's.
-        for (name, _) in message.extras.iter().flat_map(|extras| &extras.fields) {
+        for name in message.extras.iter().flat_map(Extras::unmodelled) {
             losses.push(format!("messages[{n}].{name}"), LossReason::Unsupported);
         }
         let speaker = match message.role {
@@ -206,7 +206,7 @@ impl<'a> Writer<'a> {
                 losses.push(format!("{}.cache_control", path()), LossReason::Unsupported);
             }
             // A result is one text; its pieces have no fields of their own, not even Gemini's.
-            for (name, _) in piece.extras.iter().flat_map(|extras| &extras.fields) {
+            for name in piece.extras.iter().flat_map(Extras::unmodelled) {
                 losses.push(format!("{}.{name}", path()), LossReason::Unsupported);
             }
             match &piece.body {

@@ -123,8 +123,8 @@ fn unsupported(request: &ChatRequest, losses: &mut Losses) {
 fn top_level_extras<'a>(found: Option<&'a Extras>, losses: &mut Losses) -> Fields<'a> {
     let Some(found) = found else { return Fields::default() };
     if found.origin != GEMINI {
-        for (name, _) in &found.fields {
-            losses.push(name.to_string(), LossReason::Unsupported);
+        for name in found.unmodelled() {
+            losses.push(name.to_owned(), LossReason::Unsupported);
         }
         return Fields::default();
     }
@@ -145,7 +145,7 @@ pub(super) fn extras<'a>(found: Option<&'a Extras>, path: impl Fn() -> String, l
     if found.origin == GEMINI {
         return Fields(found.fields.iter().map(|(name, value): &(Box<str>, Raw)| (&**name, value)).collect());
     }
-    for (name, _) in &found.fields {
+    for name in found.unmodelled() {
         losses.push(format!("{}.{name}", path()), LossReason::Unsupported);
     }
     Fields::default()

@@ -188,6 +188,6 @@ impl<'a> Fields<'a> {
             return Ok(None);
         }
         let fields = self.0.into_iter().map(|(key, value)| Ok((Box::from(key.as_ref()), value.raw().within(&key)?)));
-        Ok(Some(Extras { origin, fields: fields.collect::<Result<_, WireError>>()? }))
+        Ok(Some(Extras { fields: fields.collect::<Result<_, WireError>>()?, ..Extras::new(origin) }))
     }
 }

@@ -206,6 +206,7 @@ impl Encoder {
                 let index = *index;
                 self.tool_delta(choice, index, out, |w| write_own(w, extras));
             }
+            (Delta::Extras(extras), _) if extras.unmodelled().next().is_none() => {}
             (Delta::Extras(extras), _) => {
                 let foreign = extras.origin != OPENAI_CHAT;
                 losses.push(path("extras"), if foreign { LossReason::Foreign } else { LossReason::Unsupported });

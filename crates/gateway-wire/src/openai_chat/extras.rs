@@ -10,7 +10,7 @@ use crate::{
 /// Adds what is left of `fields` to `extras`, each name preceded by `prefix` (`function.`).
 pub(super) fn nest(extras: &mut Option<Extras>, prefix: &str, fields: Fields<'_>) -> Result<(), WireError> {
     let Some(inner) = fields.extras(OPENAI_CHAT)? else { return Ok(()) };
-    let all = extras.get_or_insert_with(|| Extras { origin: OPENAI_CHAT, fields: Vec::new() });
+    let all = extras.get_or_insert_with(|| Extras::new(OPENAI_CHAT));
     all.fields.extend(inner.fields.into_iter().map(|(key, value)| (format!("{prefix}{key}").into_boxed_str(), value)));
     Ok(())
 }
@@ -20,7 +20,7 @@ pub(super) fn nest(extras: &mut Option<Extras>, prefix: &str, fields: Fields<'_>
 pub(super) fn write_outer(w: &mut Writer<'_>, extras: Option<&Extras>, nested: &[&str]) -> bool {
     let Some(extras) = extras else { return true };
     if extras.origin != OPENAI_CHAT {
-        return extras.fields.is_empty();
+        return extras.unmodelled().next().is_none();
     }
     for (key, value) in &extras.fields {
         if !nested.iter().any(|prefix| key.starts_with(prefix)) {

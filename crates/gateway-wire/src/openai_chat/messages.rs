@@ -113,7 +113,11 @@ fn tool_call(item: Json<'_>) -> Result<Part, WireError> {
     if part.seal.as_ref().is_some_and(|seal| seal.issuer != GEMINI) || fields.peek("extra_content").is_some_and(is_only_ours) {
         fields.take("extra_content");
     }
+    let told = fields.peek("extra_content").is_some_and(is_only_a_signature);
     part.extras = fields.extras(OPENAI_CHAT)?;
+    if let Some(extras) = part.extras.as_mut().filter(|_| told) {
+        extras.mark_modelled("extra_content");
+    }
     nest(&mut part.extras, &format!("{holder}."), inner)?;
     Ok(part)
 }
@@ -125,6 +129,13 @@ pub(super) fn arguments(value: Json<'_>) -> Result<String, WireError> {
 
 fn is_only_ours(extra: Json<'_>) -> bool {
     extra.fields().is_ok_and(|fields| fields.rest().all(|(key, _)| key == "bellwether"))
+}
+
+/// Whether Google's signature, which becomes the call's seal, is all there is.
+pub(super) fn is_only_a_signature(extra: Json<'_>) -> bool {
+    let only = |value: Json<'_>, name: &str| value.fields().is_ok_and(|fields| fields.rest().all(|(key, _)| key == name));
+    let google = extra.fields().ok().and_then(|fields| fields.peek("google"));
+    only(extra, "google") && google.is_some_and(|google| only(google, "thought_signature"))
 }
 
 /// A signature on a tool call: our envelope, or Google's own place for one at its endpoint of this protocol.

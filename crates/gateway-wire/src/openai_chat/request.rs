@@ -25,9 +25,10 @@ pub(super) fn decode(body: &[u8]) -> Result<ChatRequest, WireError> {
     let older_limit = fields.take_u32("max_tokens")?;
     let reasoning = reasoning(&mut fields)?;
     let stream_options = stream_options(&mut fields)?;
+    let modelled = modelled(&fields, reasoning.is_some());
     let logprobs_wanted = fields.take_bool("logprobs")?;
     let top_logprobs = fields.take_u32("top_logprobs")?;
-    Ok(ChatRequest {
+    let mut request = ChatRequest {
         messages,
         tools: tools(&mut fields)?,
         tool_choice: tool_choice(&mut fields)?,
@@ -45,7 +46,25 @@ pub(super) fn decode(body: &[u8]) -> Result<ChatRequest, WireError> {
         cache: fields.take_with("cache_control", cache_mark)?,
         stream: fields.take_bool("stream")?.unwrap_or(false),
         extras: with_stream_options(fields.extras(OPENAI_CHAT)?, stream_options),
-    })
+    };
+    if let Some(extras) = &mut request.extras {
+        modelled.into_iter().for_each(|key| extras.mark_modelled(key));
+    }
+    Ok(request)
+}
+
+/// Keys that stay among the extras for imitators who have them, though the canonical form says the same.
+fn modelled(fields: &Fields<'_>, reasons: bool) -> Vec<&'static str> {
+    let only = |key: &str, known: &[&str]| {
+        fields.peek(key).and_then(|value| value.fields().ok()).is_some_and(|inner| inner.rest().all(|(name, _)| known.contains(&name)))
+    };
+    let mut keys = vec!["top_k"];
+    if reasons {
+        keys.push("reasoning_effort");
+        keys.extend(only("thinking", &["type", "budget_tokens"]).then_some("thinking"));
+        keys.extend(only("reasoning", &["effort", "max_tokens", "exclude", "enabled"]).then_some("reasoning"));
+    }
+    keys
 }
 
 /// Takes `stream_options` but for `include_usage`, which concerns the gateway alone: upstream is always asked.
@@ -66,7 +85,7 @@ fn stream_options(fields: &mut Fields<'_>) -> Result<Option<Raw>, WireError> {
 
 fn with_stream_options(mut extras: Option<Extras>, options: Option<Raw>) -> Option<Extras> {
     if let Some(options) = options {
-        let all = extras.get_or_insert_with(|| Extras { origin: OPENAI_CHAT, fields: Vec::new() });
+        let all = extras.get_or_insert_with(|| Extras::new(OPENAI_CHAT));
         all.fields.push(("stream_options".into(), options));
     }
     extras

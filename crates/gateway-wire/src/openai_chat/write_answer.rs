@@ -51,7 +51,7 @@ pub(super) fn answer_id(id: Option<&str>, request: RequestId) -> String {
 }
 
 fn record_foreign(extras: Option<&gateway_core::ir::Extras>, path: &str, losses: &mut Losses) {
-    for (key, _) in extras.iter().flat_map(|extras| &extras.fields) {
+    for key in extras.into_iter().flat_map(gateway_core::ir::Extras::unmodelled) {
         losses.push(format!("{path}{key}"), LossReason::Foreign);
     }
 }

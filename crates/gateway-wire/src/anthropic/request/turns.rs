@@ -264,8 +264,10 @@ impl<'l> Planner<'l> {
         if extras.origin == ANTHROPIC_MESSAGES {
             return (!extras.fields.is_empty()).then_some(extras);
         }
-        for (key, _) in &extras.fields {
-            self.lose(format!("{}.{key}", path()), LossReason::Unsupported);
+        for key in extras.unmodelled() {
+            let path = path();
+            let dot = if path.is_empty() { "" } else { "." };
+            self.lose(format!("{path}{dot}{key}"), LossReason::Unsupported);
         }
         None
     }

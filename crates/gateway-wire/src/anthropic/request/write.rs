@@ -47,7 +47,7 @@ pub(in crate::anthropic) fn encode(
     let conversation = planner.conversation(&request.messages);
     let cache = planner.mark(request.cache, "request");
     let tooling = tools::plan(request, shape, &conversation, &mut planner);
-    planner.extras(request.extras.as_ref(), || "request".to_owned());
+    planner.extras(request.extras.as_ref(), String::new);
     if conversation.turns.is_empty() {
         return Err(WireError::at("messages", "holds nothing that this model can be sent; add a user message with text"));
     }

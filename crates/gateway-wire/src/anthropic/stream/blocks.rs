@@ -164,7 +164,7 @@ impl Blocks {
                 open.extras = Some(extras.clone());
                 return;
             }
-            Delta::Extras(extras) => return extras.fields.iter().for_each(|(key, _)| lose(&format!(".{key}"), LossReason::Unsupported)),
+            Delta::Extras(extras) => return extras.unmodelled().for_each(|key| lose(&format!(".{key}"), LossReason::Unsupported)),
         };
         match (&open.kind, &content) {
             (Kind::Skipped | Kind::Whole(_) | Kind::Over, Content::Seal(_)) => return lose(".seal", LossReason::Foreign),

@@ -57,10 +57,7 @@ fn result() -> impl Strategy<Value = Part> {
 fn turns() -> impl Strategy<Value = Vec<Message>> {
     let asked = proptest::collection::vec(prop_oneof![plain(), media(), result()], 1..4).prop_map(|parts| message(Role::User, parts));
     let said = proptest::collection::vec(prop_oneof![plain(), thought(), call()], 1..4).prop_map(|parts| message(Role::Assistant, parts));
-    let told = plain().prop_map(|part| Message {
-        extras: Some(Extras { origin: ANTHROPIC_MESSAGES, fields: Vec::new() }),
-        ..message(Role::System, vec![part])
-    });
+    let told = plain().prop_map(|part| Message { extras: Some(Extras::new(ANTHROPIC_MESSAGES)), ..message(Role::System, vec![part]) });
     proptest::collection::vec(prop_oneof![3 => asked, 3 => said, 1 => told], 1..6)
 }
 
@@ -95,7 +92,7 @@ proptest! {
             user,
             stream,
             cache,
-            extras: Some(Extras { origin: ANTHROPIC_MESSAGES, fields: vec![("x".into(), raw("1.50"))] }),
+            extras: Some(Extras { fields: vec![("x".into(), raw("1.50"))], ..Extras::new(ANTHROPIC_MESSAGES) }),
             ..ChatRequest::default()
         };
         request.sampling.temperature = temperature;

@@ -128,7 +128,7 @@ fn nothing_of_another_vendor_is_sent() {
         ],
     ));
     request.tools = vec![tool("f")];
-    request.extras = Some(Extras { origin: GEMINI, fields: vec![("labels".into(), raw("{}"))] });
+    request.extras = Some(Extras { fields: vec![("labels".into(), raw("{}"))], ..Extras::new(GEMINI) });
     let expected = json!({"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": [
         {"type": "thinking", "thinking": "mine", "signature": "Eq"},
         {"type": "redacted_thinking", "data": "Et"},
@@ -138,7 +138,7 @@ fn nothing_of_another_vendor_is_sent() {
         "messages[1].content[1];foreign",
         "messages[1].content[4];foreign",
         "messages[1].content[5].seal;foreign",
-        "request.labels;unsupported",
+        "labels;unsupported",
     ];
     check(&request, Quirks::default(), None, &expected, &lost);
 }

@@ -321,10 +321,10 @@ fn what_is_foreign_or_out_of_place_is_recorded() {
         ],
     );
     named.name = Some("ann".into());
-    named.extras = Some(Extras { origin: ANTHROPIC_MESSAGES, fields: vec![("new".into(), raw("1"))] });
+    named.extras = Some(Extras { fields: vec![("new".into(), raw("1"))], ..Extras::new(ANTHROPIC_MESSAGES) });
     let mut answer = message(Role::Assistant, vec![opaque(GEMINI), result("x", "y", None)]);
     answer.parts.push(Part {
-        extras: Some(Extras { origin: GEMINI, fields: vec![("partMetadata".into(), raw(r#"{"k":1.0}"#))] }),
+        extras: Some(Extras { fields: vec![("partMetadata".into(), raw(r#"{"k":1.0}"#))], ..Extras::new(GEMINI) }),
         ..Part::text("t")
     });
     contents(
@@ -538,7 +538,7 @@ fn tiers_labels_and_unknown_fields() {
             request.user = Some("u".into());
             request.metadata = vec![("k".into(), "v".into())];
             request.cache = Some(CacheMark { ttl: None });
-            request.extras = Some(Extras { origin: ANTHROPIC_MESSAGES, fields: vec![("container".into(), raw("1"))] });
+            request.extras = Some(Extras { fields: vec![("container".into(), raw("1"))], ..Extras::new(ANTHROPIC_MESSAGES) });
         },
         Quirks::default(),
         json!({}),
@@ -547,7 +547,7 @@ fn tiers_labels_and_unknown_fields() {
     check(
         |request| {
             let fields = vec![("safetySettings".into(), raw("[]")), ("contents".into(), raw("[]"))];
-            request.extras = Some(Extras { origin: GEMINI, fields });
+            request.extras = Some(Extras { fields, ..Extras::new(GEMINI) });
         },
         Quirks::default(),
         json!({"safetySettings": []}),

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use gateway_core::{
     Memo, WireError,
-    ir::{Citation, Delta, Event, Extras, PartKind, ToolKind},
+    ir::{Citation, Delta, Event, PartKind, ToolKind},
 };
 
 use super::{Emit, detail::Detail, seal_of, text_delta};
@@ -14,7 +14,7 @@ use crate::{
     openai_chat::{
         answer::made_up_id,
         memo::callers_id,
-        messages::{arguments, call_seal},
+        messages::{arguments, call_seal, is_only_a_signature},
     },
 };
 
@@ -209,10 +209,13 @@ impl Choice {
             }
             emit(Event::Delta { choice: self.index, part, delta: Delta::Seal(seal) });
         }
-        if let Some(extras) = fields.extras(OPENAI_CHAT)? {
-            let fields = extras.fields.into_iter().filter(|(_, value)| value.text() != "null").collect::<Vec<_>>();
-            if !fields.is_empty() {
-                let extras = Extras { origin: OPENAI_CHAT, fields };
+        let told = fields.peek("extra_content").is_some_and(is_only_a_signature);
+        if let Some(mut extras) = fields.extras(OPENAI_CHAT)? {
+            extras.fields.retain(|(_, value)| value.text() != "null");
+            if told {
+                extras.mark_modelled("extra_content");
+            }
+            if !extras.fields.is_empty() {
                 emit(Event::Delta { choice: self.index, part, delta: Delta::Extras(extras) });
             }
         }
