@@ -24,6 +24,13 @@ use crate::{
 /// Most bytes kept back while waiting for the commit point.
 const COMMIT_BYTES_MAX: usize = 256 * 1_024;
 
+/// A batch is sent when it has so many bytes, …
+const BATCH_BYTES: usize = 16 * 1_024;
+/// … or after so many reads.
+const BATCH_READS_MAX: u32 = 64;
+/// hyper's HTTP/1.1 dispatcher looks at a pending body twice before it lets go of the task, and nothing else has run then.
+const POLLS_PER_TURN: u32 = 2;
+
 const TOO_LONG: &str = "the call took longer than its total time limit";
 
 /// Time limits of a streamed body.
@@ -93,6 +100,7 @@ pub struct StreamBody {
     last_chunk: Option<Instant>,
     last_keep_alive: Option<Instant>,
     state: State,
+    batch: Batch,
     delivery: Option<Box<dyn Delivery>>,
 }
 
@@ -109,6 +117,7 @@ impl StreamBody {
             last_chunk: None,
             last_keep_alive: None,
             state: State::Waiting,
+            batch: Batch::default(),
             delivery: None,
         }
     }
@@ -134,6 +143,7 @@ impl StreamBody {
                 Poll::Ready(Turn::Read { committed }) => {
                     if committed || self.out.iter().map(Bytes::len).sum::<usize>() > COMMIT_BYTES_MAX {
                         self.state = State::Flowing;
+                        self.batch.release(self.out.len());
                         self.arm(self.limits.keep_alive);
                     }
                 }
@@ -221,14 +231,14 @@ impl StreamBody {
                     Poll::Ready(Err(fault)) => self.fail(&fault),
                 },
                 State::Flowing => {
-                    if let Some(bytes) = self.take() {
+                    if let Some(bytes) = self.take_batch() {
                         return Poll::Ready(Some(bytes));
                     }
-                    match self.poll_turn(cx) {
-                        Poll::Pending => return Poll::Pending,
-                        Poll::Ready(Turn::Read { .. }) => {}
-                        Poll::Ready(Turn::End) => self.state = State::Over(StreamEnd::Complete),
-                        Poll::Ready(Turn::Failed(fault)) => self.fail(&fault),
+                    match self.batch.over.take() {
+                        Some(Over::End) => self.state = State::Over(StreamEnd::Complete),
+                        Some(Over::Failed(fault)) => self.fail(&fault),
+                        None if self.poll_gather(cx).is_pending() => return Poll::Pending,
+                        None => {}
                     }
                 }
                 State::Over(end) => {
@@ -248,14 +258,60 @@ impl StreamBody {
                     }
                     self.state = State::Draining;
                 }
-                State::Draining => return Poll::Ready(self.take()),
+                State::Draining => return Poll::Ready(self.take(1)),
             }
         }
     }
 
+    /// Reads until there is something to release, or nothing to read.
+    ///
+    /// A provider's connection hands over one chunk a wake-up, and what is passed on alone costs a system call alone. So
+    /// once there is something to send, the connection gets another turn (of the scheduler, not of the clock), and what it
+    /// then has goes along. A turn that brings nothing ends the batch.
+    fn poll_gather(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let had = self.out.len();
+        match self.poll_turn(cx) {
+            Poll::Pending if had == 0 => return Poll::Pending,
+            Poll::Pending if self.batch.empty_polls >= POLLS_PER_TURN => self.batch.release(had),
+            Poll::Pending => {
+                self.batch.empty_polls += 1;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Poll::Ready(Turn::Read { .. }) => {
+                self.batch.empty_polls = 0;
+                self.batch.reads += 1;
+                if self.batch.reads >= BATCH_READS_MAX || self.out.iter().map(Bytes::len).sum::<usize>() >= BATCH_BYTES {
+                    self.batch.release(self.out.len());
+                }
+            }
+            // What was read before goes out before the end is told.
+            Poll::Ready(Turn::End) => self.batch.end(had, Over::End),
+            Poll::Ready(Turn::Failed(fault)) => self.batch.end(had, Over::Failed(fault)),
+        }
+        Poll::Ready(())
+    }
+
+    /// Of what is released, as much as makes one write.
+    fn take_batch(&mut self) -> Option<Bytes> {
+        let mut bytes = 0;
+        let small = |frame: &&Bytes| {
+            bytes += frame.len();
+            bytes <= BATCH_BYTES
+        };
+        let together = self.out.iter().take(self.batch.released).take_while(small).count();
+        let frames = together.max(1).min(self.batch.released);
+        self.batch.released -= frames;
+        self.take(frames)
+    }
+
     /// The next bytes for the caller, noted as delivered.
-    fn take(&mut self) -> Option<Bytes> {
-        let bytes = self.out.pop_front()?;
+    fn take(&mut self, frames: usize) -> Option<Bytes> {
+        let bytes = match frames {
+            0 => return None,
+            1 => self.out.pop_front()?,
+            _ => self.out.drain(..frames.min(self.out.len())).collect::<Vec<_>>().concat().into(),
+        };
         self.meter.mark_delivered(self.out.is_empty());
         if let Some(delivery) = self.delivery.as_mut() {
             delivery.delivered(&self.meter);
@@ -284,6 +340,34 @@ impl Drop for StreamBody {
         if let (State::Waiting | State::Flowing | State::Over(_), Some(delivery)) = (self.state, self.delivery.as_mut()) {
             delivery.ended(StreamEnd::Dropped, &self.meter);
         }
+    }
+}
+
+/// What is read and goes out together.
+#[derive(Default)]
+struct Batch {
+    /// So many frames of `out` may go out now.
+    released: usize,
+    /// Times something was read since the last release.
+    reads: u32,
+    /// Polls that found nothing since something was last read.
+    empty_polls: u32,
+    /// The pump has ended so, behind what is released.
+    over: Option<Over>,
+}
+
+enum Over {
+    End,
+    Failed(Fault),
+}
+
+impl Batch {
+    fn release(&mut self, frames: usize) {
+        *self = Self { released: frames, ..Self::default() };
+    }
+
+    fn end(&mut self, frames: usize, over: Over) {
+        *self = Self { released: frames, over: Some(over), ..Self::default() };
     }
 }
 

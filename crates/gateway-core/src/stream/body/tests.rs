@@ -11,6 +11,8 @@ use crate::usage::Usage;
 enum Step {
     Send(&'static str, Vec<Signal>),
     Silence(Duration),
+    /// Not ready once, and wakes nobody: a connection that needs a turn before it hands over its next chunk.
+    Turn,
     End(&'static str),
     Fail(FaultKind),
 }
@@ -37,6 +39,7 @@ impl Pump for Script {
                 self.steps.push_front(Step::Silence(length));
                 Poll::Pending
             }
+            Some(Step::Turn) => Poll::Pending,
             Some(Step::End(text)) => {
                 out.push_back(Bytes::from_static(text.as_bytes()));
                 Poll::Ready(Pumped::End)
@@ -114,6 +117,42 @@ async fn a_fault_after_the_commit_is_the_protocols_own_error_event() {
     body.watch(Box::new(seen.clone()));
     assert_eq!(rest(&mut body).await, ["a", "!upstream_error"]);
     assert_eq!(*seen.0.lock().unwrap(), ["delivered 1", "Failed(UpstreamError) 1", "delivered 1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_read_brought_goes_out_together() {
+    let send = |text| Step::Send(text, content(1));
+    let (mut body, seen) = body(vec![
+        send("a"),
+        send("b"),
+        Step::Turn,
+        send("c"),
+        Step::Turn,
+        send("d"),
+        Step::Silence(Duration::from_millis(1)),
+        send("e"),
+        Step::Fail(FaultKind::UpstreamError),
+    ]);
+    body.commit().await.expect("committed");
+    body.watch(Box::new(seen.clone()));
+    // The first goes at once; then what comes without a pause; what was read before a fault is delivered before it.
+    assert_eq!(rest(&mut body).await, ["a", "bcd", "e", "!upstream_error"]);
+    assert_eq!(*seen.0.lock().unwrap(), ["delivered 1", "delivered 4", "delivered 5", "Failed(UpstreamError) 5", "delivered 5"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_has_a_limit_and_large_chunks_are_not_copied() {
+    const LARGE: &str = match str::from_utf8(&[b'x'; BATCH_BYTES]) {
+        Ok(text) => text,
+        Err(_) => unreachable!(),
+    };
+    let send = |text| Step::Send(text, content(1));
+    let small = (0..BATCH_READS_MAX + 1).map(|_| send("s"));
+    let steps = [send("a"), send("b"), send(LARGE), send(LARGE)].into_iter().chain(small).chain([Step::End("$")]);
+    let (mut body, _) = body(steps.collect());
+    body.commit().await.expect("committed");
+    let lengths: Vec<usize> = rest(&mut body).await.iter().map(String::len).collect();
+    assert_eq!(lengths, [1, 1, BATCH_BYTES, BATCH_BYTES, BATCH_READS_MAX as usize, 1, 1]);
 }
 
 #[tokio::test(start_paused = true)]
