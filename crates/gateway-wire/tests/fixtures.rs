@@ -23,6 +23,8 @@
 //! stream_usage = false                # the caller wants no usage in its stream; default true
 //! folds = false                       # the folded stream is not the whole answer, and `why` says why
 //! why = "…"
+//! departs = "…"                       # why what is said here does not fit the official schema
+//! schema = "mistral"                  # the provider's own schema instead of the protocol's
 //! cut = true                          # the stream must end in a fault
 //! status = 429                        # of error.json
 //! headers = { retry-after = "3" }     # of error.json, or of the request

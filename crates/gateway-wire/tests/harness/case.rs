@@ -30,6 +30,8 @@ pub(crate) struct Source {
     pub(crate) stream_usage: Option<bool>,
     pub(crate) folds: Option<bool>,
     pub(crate) why: Option<String>,
+    pub(crate) departs: Option<String>,
+    pub(crate) schema: Option<String>,
     pub(crate) cut: bool,
     pub(crate) status: Option<u16>,
     pub(crate) headers: BTreeMap<String, String>,
