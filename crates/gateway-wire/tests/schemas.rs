@@ -4,19 +4,32 @@
 //! `source.toml` says why it `departs`; then it must not, or the word is stale. What comes out of a translation must fit
 //! whatever went in. A copy (the fast path, the same protocol on both sides) must fit if its original does. Error bodies
 //! of imitators fit nothing; what callers are told must.
+//!
+//! Recorded traffic, where there is any, is translated to every other protocol and must fit as well.
 
 #[expect(dead_code, reason = "the test programs share the harness, and each uses its part")]
 #[path = "harness/case.rs"]
 mod case;
+#[expect(dead_code, reason = "other tests read the other fields")]
+#[path = "support/cassettes.rs"]
+mod cassettes;
+#[path = "harness/codecs.rs"]
+mod codecs;
 #[expect(dead_code, reason = "the test programs share the harness, and each uses its part")]
 #[path = "harness/golden.rs"]
 mod golden;
+#[expect(dead_code, reason = "the test programs share the harness, and each uses its part")]
+#[path = "harness/replay.rs"]
+mod replay;
 #[path = "support/schemas.rs"]
 mod schemas;
 
 use std::{fs, path::Path};
 
+use bytes::Bytes;
 use case::Case;
+use cassettes::Cassette;
+use gateway_core::{Losses, Memo, RelayCtx, Target, stream::Transcoder};
 use schemas::{Kind, Schemas};
 use serde_json::Value;
 
@@ -154,4 +167,72 @@ fn directories(root: &Path) -> Vec<std::path::PathBuf> {
     let mut dirs: Vec<_> = entries.map(|entry| entry.expect("a directory entry").path()).filter(|path| path.is_dir()).collect();
     dirs.sort();
     dirs
+}
+
+#[test]
+fn translations_of_recorded_traffic_fit_the_official_schemas() {
+    let apis = ["openai.chat_completions", "anthropic.messages", "gemini.generate_content", "gemini.stream_generate_content"];
+    let (Some(schemas), Some(recorded)) = (schemas::load(), cassettes::load(&apis)) else { return };
+    let (mut bodies, mut misfits) = (0, Vec::new());
+    for cassette in recorded.iter().filter(|cassette| cassette.status == 200) {
+        let from = match cassette.api.as_str() {
+            "openai.chat_completions" => "openai-chat",
+            "anthropic.messages" => "anthropic-messages",
+            _ => "gemini",
+        };
+        for (to, kind, text) in requests(cassette, from).into_iter().chain(answers(cassette, from)) {
+            bodies += 1;
+            let body: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{} as {to}: {error}", cassette.file));
+            if let Err(reason) = schemas.check(to, kind, &body) {
+                misfits.push(format!("{} as {to} {kind:?}: {reason}", cassette.file));
+            }
+        }
+    }
+    println!("{bodies} bodies made of {} recordings against the official schemas", recorded.len());
+    assert!(misfits.is_empty(), "{} misfits:\n{}", misfits.len(), misfits.join("\n"));
+}
+
+type Body = (&'static str, Kind, String);
+
+/// The recorded request as every other provider gets it.
+fn requests(cassette: &Cassette, from: &str) -> Vec<Body> {
+    let request = cassette.request.as_ref().filter(|request| request.get("model").is_some());
+    let (Some(request), Some(ingress)) = (request, codecs::ingress(from)) else { return Vec::new() };
+    let head = http::Request::post(&cassette.path).body(()).expect("a path").into_parts().0;
+    let decoded = ingress.decode(&head, request.to_string().as_bytes()).unwrap_or_else(|e| panic!("{}: {e}", cassette.file));
+    let plain = Case::open("openai-chat", Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/openai-chat/text"));
+    let others = codecs::egresses().into_iter().filter(|egress| egress.protocol().as_str() != from);
+    let written = others.map(|egress| {
+        let to = egress.protocol();
+        let deployment = plain.deployment(to);
+        let target = Target { deployment: &deployment, stream: decoded.stream, output_limit: None };
+        let encoded = egress.encode(&decoded, &target, &mut Losses::new()).unwrap_or_else(|e| panic!("{}: {e}", cassette.file));
+        (to.as_str(), Kind::Request, String::from_utf8(encoded.body.to_vec()).expect("UTF-8"))
+    });
+    written.collect()
+}
+
+/// The recorded answer as every other caller gets it; errors and cut streams are other tests' concern.
+fn answers(cassette: &Cassette, from: &str) -> Vec<Body> {
+    let egress = codecs::egress(from).expect("every protocol has a provider's half");
+    let plain = Case::open("openai-chat", Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/openai-chat/text"));
+    let ctx = RelayCtx { render: plain.render(), memo: Memo::default() };
+    let body = Bytes::copy_from_slice(&cassette.body);
+    let mut made = Vec::new();
+    for ingress in codecs::ingresses().into_iter().filter(|ingress| ingress.protocol().as_str() != from) {
+        let to = ingress.protocol().as_str();
+        if cassette.stream {
+            let encoder = ingress.event_encoder(&ctx.render);
+            let mut relay = Transcoder::new(egress.framer(), egress.event_decoder(Memo::default()), encoder);
+            let played = replay::play_once(&mut relay, std::slice::from_ref(&body));
+            if played.fault.is_none() {
+                made.extend(bodies(&played.text).into_iter().map(|event| (to, Kind::Event, event)));
+            }
+        } else if egress.fault_in_body(&body).is_none() {
+            let answer = egress.decode(&body, &ctx.memo).unwrap_or_else(|e| panic!("{}: {e}", cassette.file));
+            let shown = ingress.encode(&answer, &ctx.render, &mut Losses::new());
+            made.push((to, Kind::Answer, String::from_utf8(shown.to_vec()).expect("UTF-8")));
+        }
+    }
+    made
 }
