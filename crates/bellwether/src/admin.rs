@@ -95,9 +95,9 @@ impl Admin {
     /// # Errors
     /// The path is none, the input is wrong, or the ledger cannot answer.
     pub async fn handle(self, request: MountRequest) -> Result<Response<Bytes>, Fault> {
-        let path = request.head.uri.path().strip_prefix("/admin/v1/").unwrap_or_default().to_owned();
-        let segments: Vec<_> = path.split('/').map(unescape).collect::<Option<_>>().ok_or_else(|| not_found(&path))?;
-        let segments: Vec<_> = segments.iter().map(String::as_str).collect();
+        let path = request.head.uri.path();
+        let segments = request.segments_below("/admin/v1/").ok_or_else(|| not_found(path))?;
+        let segments: Vec<_> = segments.iter().map(|segment| &**segment).collect();
         let method = &request.head.method;
         match segments.as_slice() {
             ["accounts"] if method == Method::GET => self.accounts(&request).await,
@@ -115,18 +115,18 @@ impl Admin {
             | ["accounts", _, "credit" | "balance"]
             | ["keys", _, "revoke"]
             | ["ledger", "verify"] => {
-                Err(Fault::new(FaultKind::MethodNotAllowed, Origin::Caller, format!("{method} is not possible on /admin/v1/{path}")))
+                Err(Fault::new(FaultKind::MethodNotAllowed, Origin::Caller, format!("{method} is not possible on {path}")))
             }
-            _ => Err(not_found(&path)),
+            _ => Err(not_found(path)),
         }
     }
 
     async fn accounts(&self, request: &MountRequest) -> Result<Response<Bytes>, Fault> {
         let mut page = PageRequest::default();
-        for (name, value) in query(request)? {
-            match name.as_str() {
+        for (name, value) in request.query() {
+            match &*name {
                 "limit" => page.limit = value.parse().map_err(|_| Fault::invalid("`limit` must be a whole number").with_param("limit"))?,
-                "after" => page.after = Some(value),
+                "after" => page.after = Some(value.into_owned()),
                 other => return Err(unknown_parameter(other, "limit, after")),
             }
         }
@@ -161,8 +161,8 @@ impl Admin {
 
     async fn balance(&self, account: &str, request: &MountRequest) -> Result<Response<Bytes>, Fault> {
         let mut mode = Mode::Live;
-        for (name, value) in query(request)? {
-            mode = match (name.as_str(), value.as_str()) {
+        for (name, value) in request.query() {
+            mode = match (&*name, &*value) {
                 ("mode", "live") => Mode::Live,
                 ("mode", "test") => Mode::Test,
                 ("mode", _) => return Err(Fault::invalid("`mode` must be `live` or `test`").with_param("mode")),
@@ -174,8 +174,8 @@ impl Admin {
 
     async fn keys(&self, request: &MountRequest) -> Result<Response<Bytes>, Fault> {
         let mut account = None;
-        for (name, value) in query(request)? {
-            match name.as_str() {
+        for (name, value) in request.query() {
+            match &*name {
                 "account" => account = Some(value),
                 other => return Err(unknown_parameter(other, "account")),
             }
@@ -217,35 +217,10 @@ fn json(status: StatusCode, body: &impl Serialize) -> Result<Response<Bytes>, Fa
         .map_err(|error| Fault::internal("the answer could not be written").with_source(error))
 }
 
-fn query(request: &MountRequest) -> Result<Vec<(String, String)>, Fault> {
-    let text = request.head.uri.query().unwrap_or_default();
-    let pairs = text.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        Some((unescape(name)?, unescape(&value.replace('+', " "))?))
-    });
-    pairs.collect::<Option<_>>().ok_or_else(|| Fault::invalid("the query is not properly escaped"))
-}
-
-/// Undoes URL escapes; `None` if they are broken or do not spell text.
-fn unescape(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte == b'%' {
-            let digit = |byte: Option<u8>| byte.and_then(|byte| char::from(byte).to_digit(16));
-            let (high, low) = (digit(rest.next())?, digit(rest.next())?);
-            bytes.push(u8::try_from(high * 16 + low).ok()?);
-        } else {
-            bytes.push(byte);
-        }
-    }
-    String::from_utf8(bytes).ok()
-}
-
 fn unknown_parameter(name: &str, known: &str) -> Fault {
     Fault::invalid(format!("there is no parameter `{name}`; this path takes {known}"))
 }
 
 fn not_found(path: &str) -> Fault {
-    Fault::new(FaultKind::NotFound, Origin::Caller, format!("there is nothing at /admin/v1/{path}"))
+    Fault::new(FaultKind::NotFound, Origin::Caller, format!("there is nothing at {path}"))
 }

@@ -3,8 +3,10 @@
 use std::{borrow::Cow, sync::Arc};
 
 use gateway_core::{Fault, FaultKind, Origin, Principal};
-use http::request::Parts;
+use http::{Uri, request::Parts};
 use serde_json::{Map, Value, json};
+
+use crate::address;
 
 /// One public model.
 #[derive(Debug, Clone, Default)]
@@ -62,13 +64,13 @@ pub(crate) fn list(catalog: &dyn ModelCatalog, principal: &Principal, head: &Par
     let allowed: Vec<&ModelInfo> = all.iter().filter(|model| principal.models.allows(&model.id)).collect();
     match Shape::of(head) {
         Shape::OpenAi => Ok(json!({"object": "list", "data": allowed.into_iter().map(openai).collect::<Vec<_>>()})),
-        Shape::Anthropic => page(&allowed, head.uri.query().unwrap_or("")),
+        Shape::Anthropic => page(&allowed, &head.uri),
     }
 }
 
 /// Answers `GET /v1/models/{id}`; `escaped` is the id as it stands in the path.
 pub(crate) fn one(catalog: &dyn ModelCatalog, principal: &Principal, head: &Parts, escaped: &str) -> Result<Value, Fault> {
-    let id = unescape(escaped);
+    let id = address::segment(escaped);
     let model = id.as_deref().filter(|id| principal.models.allows(id)).and_then(|id| catalog.find(id)).ok_or_else(|| {
         Fault::new(
             FaultKind::NotFound,
@@ -139,14 +141,12 @@ fn display_name(model: &ModelInfo) -> &str {
 }
 
 /// One page of the Anthropic-shaped list, by `limit`, `after_id` and `before_id`.
-fn page(models: &[&ModelInfo], query: &str) -> Result<Value, Fault> {
+fn page(models: &[&ModelInfo], uri: &Uri) -> Result<Value, Fault> {
     let mut limit = 20usize;
     let (mut from, mut to) = (0, models.len());
     let mut backwards = false;
-    for pair in query.split('&') {
-        let (name, escaped) = pair.split_once('=').unwrap_or((pair, ""));
-        let value = unescape(escaped).unwrap_or_default();
-        match name {
+    for (name, value) in address::query(uri) {
+        match &*name {
             "limit" => {
                 limit = value
                     .parse()
@@ -183,53 +183,20 @@ fn position(models: &[&ModelInfo], id: &str, param: &'static str) -> Result<usiz
         .ok_or_else(|| Fault::invalid(format!("`{param}` names no model of this list")).with_param(param))
 }
 
-/// Undoes URL escapes; `None` if they are broken or do not spell text.
-fn unescape(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, tail)) = rest.split_first() {
-        rest = tail;
-        if first != b'%' {
-            bytes.push(first);
-            continue;
-        }
-        let digits = std::str::from_utf8(rest.get(..2)?).ok().filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()))?;
-        bytes.push(u8::from_str_radix(digits, 16).ok()?);
-        rest = &rest[2..];
-    }
-    String::from_utf8(bytes).ok()
-}
-
-/// Unix seconds as a UTC timestamp, by Howard Hinnant's days-to-civil arithmetic.
-fn rfc3339(unix: u64) -> String {
-    let (days, second) = (unix / 86_400, unix % 86_400);
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", second / 3_600, second / 60 % 60, second % 60)
+fn rfc3339(unix: u64) -> Option<String> {
+    let second = i64::try_from(unix).ok()?;
+    jiff::Timestamp::from_second(second).ok().map(|at| at.to_string())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{rfc3339, unescape};
+    use super::rfc3339;
 
     #[test]
     fn timestamps_are_calendar_dates() {
-        assert_eq!(rfc3339(0), "1970-01-01T00:00:00Z");
-        assert_eq!(rfc3339(951_782_400), "2000-02-29T00:00:00Z");
-        assert_eq!(rfc3339(1_795_435_199), "2026-11-23T11:59:59Z");
-    }
-
-    #[test]
-    fn escapes_are_undone_or_refused() {
-        assert_eq!(unescape("openai%2Fgpt-4.1").as_deref(), Some("openai/gpt-4.1"));
-        assert_eq!(unescape("a%2").as_deref(), None);
-        assert_eq!(unescape("a%+1").as_deref(), None);
-        assert_eq!(unescape("%ff").as_deref(), None);
+        assert_eq!(rfc3339(0).as_deref(), Some("1970-01-01T00:00:00Z"));
+        assert_eq!(rfc3339(951_782_400).as_deref(), Some("2000-02-29T00:00:00Z"));
+        assert_eq!(rfc3339(1_795_435_199).as_deref(), Some("2026-11-23T11:59:59Z"));
+        assert_eq!(rfc3339(u64::MAX), None);
     }
 }

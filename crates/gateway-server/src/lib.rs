@@ -17,6 +17,7 @@ pub mod stage;
 pub mod supervise;
 pub mod trace;
 
+mod address;
 mod reply_head;
 
 pub use auth::{AdminCheck, AuthLayer};

@@ -1,11 +1,13 @@
 //! Services beside the calls: billing, administration, whatever else an embedder puts under a prefix.
 
-use std::{fmt, sync::Arc};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use bytes::Bytes;
 use gateway_core::{Fault, Principal, RequestId};
 use http::{Response, request::Parts};
 use tower::{Service, ServiceExt, util::BoxCloneSyncService};
+
+use crate::address;
 
 /// Who may use a mounted service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -29,6 +31,20 @@ pub struct MountRequest {
     pub head: Parts,
     /// The body.
     pub body: Bytes,
+}
+
+impl MountRequest {
+    /// The segments of the path below `prefix`, their escapes undone; `None` if the path is elsewhere or a segment does
+    /// not spell text.
+    #[must_use]
+    pub fn segments_below(&self, prefix: &str) -> Option<Vec<Cow<'_, str>>> {
+        self.head.uri.path().strip_prefix(prefix)?.split('/').map(address::segment).collect()
+    }
+
+    /// The parameters of the query, in order, their escapes undone.
+    pub fn query(&self) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
+        address::query(&self.head.uri)
+    }
 }
 
 /// A service under a path prefix. A [`Fault`] it returns is rendered as every other error is.

@@ -161,7 +161,9 @@ async fn models_take_the_shape_of_the_callers_sdk() {
     assert_eq!((&next["has_more"], &next["data"][0]["id"]), (&json!(false), &json!("acme/large")));
     let before = read(&edge, "/v1/models?before_id=acme%2Flarge", "anthropic-version: 2023-06-01\r\n").await.json();
     assert_eq!(before["data"][0]["id"], "known-model");
-    assert_eq!(read(&edge, "/v1/models?limit=0", "anthropic-version: 2023-06-01\r\n").await.status, 400);
+    for query in ["limit=0", "%6Cimit=0", "after_id=none"] {
+        assert_eq!(read(&edge, &format!("/v1/models?{query}"), "anthropic-version: 2023-06-01\r\n").await.status, 400, "{query}");
+    }
 }
 
 #[tokio::test]
