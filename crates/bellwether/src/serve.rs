@@ -51,6 +51,7 @@ impl Gateway {
         let mut options = LedgerOptions::at(&path);
         options.clock = Arc::clone(&clock);
         options.secret = secrets::server_secret(environment);
+        options.sign_up_grant = config.billing.signup_grant_usd;
         options.store.durability = match config.storage.synchronous {
             Synchronous::Full => gateway_billing::store::Durability::Full,
             Synchronous::Normal => gateway_billing::store::Durability::Normal,

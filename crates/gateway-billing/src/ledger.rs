@@ -28,11 +28,15 @@ use crate::{
     hold::LearnedSizes,
     journal::{Failpoints, Journal, JournalOptions, JournalReading, NoFailpoints},
     keys::KeyRing,
+    money::Nano,
     price::PriceBook,
     recovery::Recovered,
     store::{Store, StoreOptions},
     verify::Report,
 };
+
+/// What a new account is given in live money unless the options say otherwise: five dollars.
+pub const SIGN_UP_GRANT: Nano = Nano::new(5_000_000_000);
 
 /// How to open a ledger.
 #[derive(Clone)]
@@ -45,6 +49,8 @@ pub struct LedgerOptions {
     pub secret: Option<Secret>,
     /// Where time comes from.
     pub clock: Arc<dyn Clock>,
+    /// What a new account with [`Grant::SignUp`] is given in live money; zero is nothing.
+    pub sign_up_grant: Nano,
     /// For tests that kill.
     pub failpoints: Arc<dyn Failpoints>,
 }
@@ -59,7 +65,14 @@ impl LedgerOptions {
     /// A ledger in a database described elsewhere.
     #[must_use]
     pub fn with_store(store: StoreOptions) -> Self {
-        Self { store, journal: JournalOptions::default(), secret: None, clock: Arc::new(SystemClock), failpoints: Arc::new(NoFailpoints) }
+        Self {
+            store,
+            journal: JournalOptions::default(),
+            secret: None,
+            clock: Arc::new(SystemClock),
+            sign_up_grant: SIGN_UP_GRANT,
+            failpoints: Arc::new(NoFailpoints),
+        }
     }
 }
 
@@ -72,6 +85,7 @@ pub struct Ledger {
     prices: Arc<PriceBook>,
     sizes: Arc<LearnedSizes>,
     clock: Arc<dyn Clock>,
+    sign_up_grant: Nano,
     recovered: Recovered,
 }
 

@@ -1,8 +1,12 @@
 //! Sections about the process itself: `[server]`, `[storage]`, `[billing]`, `[routing]`, `[log]`.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{fmt, net::SocketAddr, path::PathBuf};
 
-use serde::Deserialize;
+use gateway_billing::{ledger::SIGN_UP_GRANT, money::Nano};
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, Unexpected, Visitor},
+};
 
 /// `[server]`.
 #[derive(Debug, Clone, Deserialize)]
@@ -117,11 +121,42 @@ pub struct BillingConfig {
     pub strict_settle: bool,
     /// How long a call may wait for running calls to free what they over-estimated before it is refused.
     pub admission_wait_ms: u64,
+    /// Promotional credit of a new account, in dollars; `"0"` is none.
+    #[serde(deserialize_with = "sign_up_grant")]
+    pub signup_grant_usd: Nano,
+}
+
+/// Most that a new account may be given. Whoever asks may have an account made for them, so a slip of the decimal point is
+/// not a gift but a hole.
+const SIGN_UP_GRANT_MAX: Nano = Nano::new(1_000_000_000_000);
+
+fn sign_up_grant<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Nano, D::Error> {
+    deserializer.deserialize_str(GrantText)
+}
+
+/// Text, so that no float ever stands between what was written and what is granted.
+struct GrantText;
+
+impl Visitor<'_> for GrantText {
+    type Value = Nano;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "dollars in quotes, such as \"5\" or \"0.50\", from \"0\", which is none, to \"{}\"",
+            SIGN_UP_GRANT_MAX.get() / 1_000_000_000
+        )
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Nano, E> {
+        let allowed = Nano::ZERO..=SIGN_UP_GRANT_MAX;
+        text.parse().ok().filter(|grant| allowed.contains(grant)).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
+    }
 }
 
 impl Default for BillingConfig {
     fn default() -> Self {
-        Self { strict_settle: false, admission_wait_ms: 300 }
+        Self { strict_settle: false, admission_wait_ms: 300, signup_grant_usd: SIGN_UP_GRANT }
     }
 }
 

@@ -40,6 +40,22 @@ fn values_that_make_no_sense_are_refused_by_key() {
 }
 
 #[test]
+fn the_sign_up_grant_is_read_exactly_or_refused() {
+    let granted = |text: &str| parse(text, &[]).map(|config| config.billing.signup_grant_usd.get());
+    assert_eq!(granted(""), Ok(5_000_000_000));
+    for (text, nano) in [("0", 0), ("0.50", 500_000_000), ("0.000000001", 1), ("1000", 1_000_000_000_000)] {
+        assert_eq!(granted(&format!("[billing]\nsignup_grant_usd = \"{text}\"\n")), Ok(nano));
+    }
+    for text in ["\"-1\"", "\"1000.000000001\"", "\"0.0000000001\"", "\"5 USD\"", "\"\"", "\"1e3\"", "5", "0.5"] {
+        refused(&format!("[billing]\nsignup_grant_usd = {text}\n"), &[], "bellwether.toml:2:20: ");
+        refused(&format!("[billing]\nsignup_grant_usd = {text}\n"), &[], "expected dollars in quotes, such as \"5\"");
+    }
+    let config = parse("", &[("BELLWETHER_BILLING__SIGNUP_GRANT_USD", "7")]).unwrap();
+    assert_eq!(config.billing.signup_grant_usd.get(), 7_000_000_000);
+    refused("", &[("BELLWETHER_BILLING__SIGNUP_GRANT_USD", "-7")], "BELLWETHER_BILLING__SIGNUP_GRANT_USD: invalid type");
+}
+
+#[test]
 fn overrides_win_over_the_file_and_name_themselves_when_wrong() {
     let config = parse("[server]\nlisten = \"127.0.0.1:1\"\n", &[("BELLWETHER_SERVER__LISTEN", "127.0.0.1:2")]).unwrap();
     assert_eq!(config.server.listen.port(), 2);

@@ -16,9 +16,6 @@ use crate::{
     money::{Currency, Money, Nano},
 };
 
-/// What a new account is given in live money.
-const SIGN_UP_GRANT: Nano = Nano::new(5_000_000_000);
-
 /// What every account's test wallet starts with.
 const TEST_GRANT: Nano = Nano::new(1_000_000_000_000_000);
 
@@ -28,7 +25,7 @@ const PAGE_MAX: u32 = 200;
 /// Whether a new account gets the sign-up grant. Its test wallet is filled either way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Grant {
-    /// Five dollars of promotional credit.
+    /// Promotional credit, as much as [`super::LedgerOptions::sign_up_grant`] says.
     #[default]
     SignUp,
     /// Nothing.
@@ -119,7 +116,10 @@ impl Ledger {
             ));
         }
         let book = Arc::clone(&self.book);
-        let grant = new.grant;
+        let grant = match new.grant {
+            Grant::SignUp => self.sign_up_grant,
+            Grant::None => Nano::ZERO,
+        };
         self.journal.exec(move |scope| create(scope, &name, grant, &book)).await
     }
 
@@ -209,7 +209,7 @@ fn view(row: &sqlx::sqlite::SqliteRow) -> Result<Account, LedgerError> {
     Ok(Account { id: OrgId::from_bytes(id), name: row.try_get(1)?, created_at: rfc3339(row.try_get(2)?) })
 }
 
-fn create(scope: &mut Scope<'_>, name: &str, grant: Grant, book: &Arc<crate::book::Book>) -> Result<Account, LedgerError> {
+fn create(scope: &mut Scope<'_>, name: &str, grant: Nano, book: &Arc<crate::book::Book>) -> Result<Account, LedgerError> {
     let now_us = scope.now_us();
     let taken: bool = scope.connection().query_row("SELECT EXISTS (SELECT 1 FROM org WHERE name = ?1)", [name], |row| row.get(0))?;
     if taken {
@@ -217,9 +217,7 @@ fn create(scope: &mut Scope<'_>, name: &str, grant: Grant, book: &Arc<crate::boo
     }
     let org = OrgId::from_bytes(new_id(now_us)?);
     scope.connection().execute("INSERT INTO org(id, name, created_at) VALUES (?1, ?2, ?3)", params![&org.as_bytes()[..], name, now_us])?;
-    for (currency, granted, source) in
-        [(Currency::USD, if grant == Grant::SignUp { SIGN_UP_GRANT } else { Nano::ZERO }, "signup"), (Currency::XTS, TEST_GRANT, "test")]
-    {
+    for (currency, granted, source) in [(Currency::USD, grant, "signup"), (Currency::XTS, TEST_GRANT, "test")] {
         scope.connection().execute("INSERT INTO wallet(org, currency) VALUES (?1, ?2)", params![&org.as_bytes()[..], currency.as_str()])?;
         let id = scope.connection().last_insert_rowid();
         if !granted.is_zero() {

@@ -19,7 +19,10 @@ use crate::{
 };
 
 pub(super) async fn open(options: LedgerOptions) -> Result<Ledger, LedgerError> {
-    let LedgerOptions { store, journal, secret, clock, failpoints } = options;
+    let LedgerOptions { store, journal, secret, clock, sign_up_grant, failpoints } = options;
+    if sign_up_grant < Nano::ZERO {
+        return Err(LedgerError::invalid("sign_up_grant", "must not be negative"));
+    }
     let durability = store.durability;
     let (store, writer) = Store::open(&store).await?;
     let secret = server_secret(secret.as_ref(), store.path(), &SystemRandom::new())?;
@@ -35,7 +38,7 @@ pub(super) async fn open(options: LedgerOptions) -> Result<Ledger, LedgerError> 
     if recovered != recovery::Recovered::default() {
         tracing::info!(settled = recovered.settled, released = recovered.released, "resolved the holds of an earlier run");
     }
-    Ok(Ledger { store, journal, book, keys, prices, sizes: Arc::default(), clock, recovered })
+    Ok(Ledger { store, journal, book, keys, prices, sizes: Arc::default(), clock, sign_up_grant, recovered })
 }
 
 /// A database remembers which secret its keys are hashed under: with another one every key would be unknown, and the

@@ -63,6 +63,24 @@ async fn an_account_starts_with_its_grants_and_survives_a_restart() {
 }
 
 #[tokio::test]
+async fn the_sign_up_grant_is_what_the_options_say() {
+    let open = async |folder: &tempfile::TempDir, nano| {
+        let options = LedgerOptions { sign_up_grant: Nano::new(nano), ..LedgerOptions::at(folder.path().join("ledger.db")) };
+        Ledger::open(options).await
+    };
+    for nano in [0, 1, 12_340_000_000] {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = open(&folder, nano).await.unwrap();
+        ledger.create_account(account("Acme", Grant::SignUp)).await.unwrap();
+        let balance = ledger.balance("Acme", Mode::Live).await.unwrap();
+        assert_eq!((balance.promo.amount.get(), balance.available.amount.get()), (nano, nano));
+        check(&ledger).await;
+    }
+    let refused = open(&tempfile::tempdir().unwrap(), -1).await;
+    assert!(matches!(refused, Err(LedgerError::Invalid { param: "sign_up_grant", .. })));
+}
+
+#[tokio::test]
 async fn a_credit_counts_once_per_key_and_refuses_another_body() {
     let folder = tempfile::tempdir().unwrap();
     let ledger = ledger(&folder).await;
