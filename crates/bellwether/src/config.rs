@@ -11,6 +11,7 @@ mod server;
 
 use std::{collections::BTreeMap, path::Path};
 
+use gateway_billing::price::Calendar;
 use serde::Deserialize;
 
 pub use error::ConfigError;
@@ -42,6 +43,8 @@ pub struct Config {
     pub providers: BTreeMap<String, ProviderConfig>,
     /// Public models, in addition to the shipped routes; one of the same name replaces the shipped one.
     pub models: Vec<ModelConfig>,
+    /// Holidays by calendar, in addition to the shipped ones: next year's, once they are published.
+    pub calendars: BTreeMap<String, Calendar>,
     /// The simulated provider's scenario.
     pub simulator: gateway_providers::simulator::Scenario,
 }

@@ -47,6 +47,9 @@ impl Gateway {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         // First, so that a wrong configuration leaves no database behind.
         let outline = Outline::at(config, environment, &registry, &clock)?;
+        for warning in outline.warnings() {
+            tracing::warn!("{warning}");
+        }
         let path = config.storage.sqlite_path().map_err(anyhow::Error::msg)?;
         let mut options = LedgerOptions::at(&path);
         options.clock = Arc::clone(&clock);

@@ -9,6 +9,7 @@
 mod book;
 mod calendar;
 mod charge;
+mod horizon;
 mod input;
 mod publish;
 mod sku;
@@ -23,6 +24,7 @@ use std::fmt;
 pub use book::{PriceBook, PriceKey};
 pub use calendar::{Calendar, Calendars, Window};
 pub use charge::{Charge, ChargeFlags, Line, TierReach, UsageBound, WorstRates, charge, charge_total, worst_rates};
+pub use horizon::Horizon;
 pub use input::{PriceInput, PriceOverrideInput};
 pub use publish::{Coverage, Draft, NewVersion, Publication, PublishError, publish};
 pub use sku::{Side, Sku, UnknownSku};
@@ -49,6 +51,8 @@ pub enum PriceError {
     Tie(Sku, Sku),
     /// A window that cannot be read, or whose calendar is not known.
     Window(String),
+    /// A holiday calendar that contradicts itself.
+    Calendar(String),
     /// An override without a condition, a rate or a factor.
     EmptyOverride,
     /// More overrides than a version may hold.
@@ -76,6 +80,7 @@ impl fmt::Display for PriceError {
             Self::TwoParents(sku, a, b) => write!(f, "`{sku}` could cost what `{a}` costs or what `{b}` costs; state its rate"),
             Self::Tie(a, b) => write!(f, "`{a}` and `{b}` fit some uses equally well; state the rate of both together"),
             Self::Window(what) => write!(f, "a time window cannot be used: {what}"),
+            Self::Calendar(what) => write!(f, "a holiday calendar cannot be used: {what}"),
             Self::EmptyOverride => f.write_str("an override needs a condition and a rate or factor"),
             Self::TooManyOverrides => f.write_str("a price can hold at most 64 overrides"),
             Self::NegativeMinimum => f.write_str("the minimum charge must not be below zero"),

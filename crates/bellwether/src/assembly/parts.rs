@@ -3,11 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
-use gateway_billing::{
-    api::BillingApi,
-    ledger::Ledger,
-    price::{Calendars, Coverage},
-};
+use gateway_billing::{api::BillingApi, ledger::Ledger, price::Coverage};
 use gateway_core::Clock;
 use gateway_routing::{Health, HealthPolicy, Providers, RetryPolicy, Router, Routes};
 
@@ -46,7 +42,7 @@ impl Parts {
     /// The ledger cannot be written.
     pub async fn assemble(config: &Config, outline: Outline, ledger: Arc<Ledger>, clock: Arc<dyn Clock>) -> Result<Self> {
         let published =
-            ledger.publish_prices(outline.drafts, Coverage::Whole, Calendars::shipped()).await.context("cannot publish the prices")?;
+            ledger.publish_prices(outline.drafts, Coverage::Whole, outline.calendars).await.context("cannot publish the prices")?;
         tracing::info!(new = published.new, ended = published.ended, "prices");
         let implied: Vec<Box<str>> =
             outline.plan.entries.iter().filter(|entry| entry.implied).map(|entry| (&*entry.deployment.model).into()).collect();

@@ -12,9 +12,11 @@ pub(super) fn check(file: &ConfigFile, environment: &dyn Environment, registry: 
     let config = serve::load(file, environment)?;
     let outline = Outline::of(&config, environment, registry)?;
     let ready: Vec<_> = outline.ready_providers();
-    let unpriced = outline.unpriced();
+    let (unpriced, warnings) = (outline.unpriced(), outline.warnings());
     if as_json {
-        output::json(&json!({ "ok": true, "listen": config.server.listen, "providers_ready": ready, "models_unpriced": unpriced }));
+        output::json(
+            &json!({ "ok": true, "listen": config.server.listen, "providers_ready": ready, "models_unpriced": unpriced, "warnings": warnings }),
+        );
         return Ok(ExitCode::SUCCESS);
     }
     println!("The configuration is usable.");
@@ -26,6 +28,9 @@ pub(super) fn check(file: &ConfigFile, environment: &dyn Environment, registry: 
     );
     for model in unpriced {
         println!("  model `{model}` has no price and will not be sold; give it a `price`");
+    }
+    for warning in warnings {
+        println!("  {warning}");
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -23,6 +23,13 @@ pub struct Calendar {
 }
 
 impl Calendar {
+    /// The last day it knows of those that follow one another from `today` on; `None` if it does not know today.
+    #[must_use]
+    pub fn known_until(&self, today: Date) -> Option<Date> {
+        let last = (today.year()..).take_while(|year| self.years.contains(year)).last()?;
+        Date::new(last, 12, 31).ok()
+    }
+
     fn is_holiday(&self, date: Date) -> Option<bool> {
         self.years.contains(&date.year()).then(|| self.dates.binary_search(&date).is_ok())
     }
@@ -55,7 +62,27 @@ impl Calendars {
         Ok(Self(lists.into_iter().map(|(name, list)| (name, list.sorted())).collect()))
     }
 
-    /// Adds a calendar, or replaces the one of that name: this is how an operator adds next year's holidays.
+    /// Adds what `more` knows to the calendar of that name: this is how an operator adds next year's holidays. A year that
+    /// both know is as `more` has it.
+    ///
+    /// # Errors
+    /// A date of `more` lies in a year that it does not claim to know.
+    pub fn extended(self, name: impl Into<String>, more: Calendar) -> Result<Self, PriceError> {
+        let name = name.into();
+        if let Some(stray) = more.dates.iter().find(|date| !more.years.contains(&date.year())) {
+            return Err(PriceError::Calendar(format!("{stray} in `{name}` is in none of the years it lists as complete")));
+        }
+        let Some(mut known) = self.find(&name).cloned() else { return Ok(self.with(name, more)) };
+        known.dates.retain(|date| !more.years.contains(&date.year()));
+        known.dates.extend(more.dates);
+        known.years.extend(more.years);
+        known.years.sort_unstable();
+        known.years.dedup();
+        known.source = format!("{}; {}", known.source, more.source);
+        Ok(self.with(name, known))
+    }
+
+    /// Adds a calendar, or replaces the one of that name.
     #[must_use]
     pub fn with(mut self, name: impl Into<String>, calendar: Calendar) -> Self {
         self.0.insert(name.into(), calendar.sorted());

@@ -121,6 +121,11 @@ impl Terms {
         }
     }
 
+    /// The calendars its windows are judged with, as often as they are named.
+    pub(super) fn calendar_names(&self) -> impl Iterator<Item = &str> {
+        self.overrides.iter().filter_map(|entry| entry.when.window.as_ref()?.not_on.as_deref())
+    }
+
     /// Writes in every rate that a chat answer may need, copies in the calendars, and checks the rest. A SKU without a
     /// rate takes that of its only priced parent; where two parents are priced there is no telling, so it must be
     /// priced itself.

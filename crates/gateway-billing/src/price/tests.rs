@@ -146,6 +146,44 @@ fn a_day_the_calendar_does_not_know_is_flagged_and_held_at_the_dearer_rate() {
 }
 
 #[test]
+fn the_end_of_a_calendar_is_announced_sixty_days_ahead() {
+    let day = |text: &str| text.parse::<jiff::civil::Date>().unwrap();
+    let calendar = |years: &[i16], dates: &[&str]| Calendar {
+        years: years.to_vec(),
+        dates: dates.iter().map(|date| day(date)).collect(),
+        source: "gazette".to_owned(),
+    };
+    let draft = |model: &str, json: &str| {
+        let terms = serde_json::from_str::<PriceInput>(json).unwrap().terms().unwrap().0;
+        let source = Source { kind: "config".into(), reference: "test".into() };
+        Draft { book: SELL_BOOK.into(), model: model.into(), route: "".into(), terms, source }
+    };
+    let drafts = [draft("a", DEEPSEEK), draft("b", DEEPSEEK), draft("c", r#"{"input":"1","output":"2"}"#)];
+    let of_2026 = Calendars::default().with("cn-holidays", calendar(&[2026], &["2026-10-01"]));
+    let near = |calendars: &Calendars, today: &str| {
+        let near = Horizon::near(&drafts, calendars, day(today));
+        near.iter()
+            .map(|h| (h.calendar.clone(), h.until.map(|date| date.to_string()), h.prices, h.days_left(day(today))))
+            .collect::<Vec<_>>()
+    };
+    let end = |days| vec![("cn-holidays".to_owned(), Some("2026-12-31".to_owned()), 2, Some(days))];
+    assert_eq!(near(&of_2026, "2026-11-01"), end(60));
+    assert_eq!(near(&of_2026, "2026-10-31"), []);
+    assert_eq!(near(&of_2026, "2026-12-31"), end(0));
+    assert_eq!(near(&of_2026, "2027-01-01"), [("cn-holidays".to_owned(), None, 2, None)]);
+    assert_eq!(Horizon::near(&drafts[2..], &of_2026, day("2027-01-01")), []);
+
+    // The operator adds the next year, and with it the days are judged.
+    let extended = of_2026.clone().extended("cn-holidays", calendar(&[2027], &["2027-01-01"])).unwrap();
+    assert_eq!(near(&extended, "2026-12-31"), []);
+    assert_eq!(extended.find("cn-holidays").unwrap().dates, [day("2026-10-01"), day("2027-01-01")]);
+    let mended = extended.extended("cn-holidays", calendar(&[2027], &["2027-01-02"])).unwrap();
+    assert_eq!(mended.find("cn-holidays").unwrap().dates, [day("2026-10-01"), day("2027-01-02")]);
+    assert_eq!(mended.find("cn-holidays").unwrap().years, [2026, 2027]);
+    assert!(of_2026.extended("cn-holidays", calendar(&[2027], &["2028-01-01"])).is_err());
+}
+
+#[test]
 fn an_override_of_the_parent_reaches_what_took_its_rate_from_it() {
     let version = version_of(
         r#"{"input":"2","output":"8","input_cache_read":"0.5","overrides":[
