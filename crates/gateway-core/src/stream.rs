@@ -4,10 +4,12 @@ mod body;
 mod events;
 mod fold;
 mod pump;
+mod tap;
 mod transcoder;
 
 pub use body::{Delivery, StreamBody, StreamEnd, StreamLimits};
 pub use events::EventPump;
 pub use fold::Fold;
 pub use pump::{Pump, Pumped, RelayPump};
+pub use tap::Tap;
 pub use transcoder::Transcoder;

@@ -12,6 +12,7 @@ mod lines;
 
 use gateway_core::{Frame, Framer, WireError};
 
+pub(crate) use cutter::Stop;
 pub use cutter::{Cut, SseCutter};
 pub use lines::Payload;
 use lines::{Scanner, parse};

@@ -53,7 +53,7 @@ where
             Some(event) => {
                 self.ended |= matches!(event, Event::End);
                 self.writer.write(&event, emit);
-                self.writer.fault.take().map_or(Pumped::More, Pumped::Failed)
+                self.writer.tap.take_fault().map_or(Pumped::More, Pumped::Failed)
             }
             None if self.ended => {
                 self.writer.encoder.finish(&mut self.writer.buffer);

@@ -4,10 +4,11 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
+use super::tap::Tap;
 use crate::{
     codec::{EventDecoder, EventEncoder, Framer, Relay, Signal, WireError},
     fault::Fault,
-    ir::{Delta, Event, PartKind},
+    ir::Event,
     losses::Losses,
 };
 
@@ -30,13 +31,13 @@ impl Relay for Transcoder {
     fn push(&mut self, chunk: Bytes, out: &mut VecDeque<Bytes>, emit: &mut dyn FnMut(Signal)) -> Result<(), Fault> {
         let Self { framer, decoder, writer } = self;
         let result = framer.push(&chunk, &mut |frame| {
-            if writer.fault.is_some() {
+            if writer.tap.has_fault() {
                 return Ok(());
             }
             decoder.decode(frame, &mut |event| writer.write(&event, emit))
         });
         writer.flush(out, emit);
-        if let Some(fault) = writer.fault.take() {
+        if let Some(fault) = writer.tap.take_fault() {
             return Err(fault);
         }
         result.map_err(WireError::into_upstream_fault)
@@ -47,7 +48,7 @@ impl Relay for Transcoder {
         let result = framer
             .finish(&mut |frame| decoder.decode(frame, &mut |event| writer.write(&event, emit)))
             .and_then(|()| decoder.finish(&mut |event| writer.write(&event, emit)));
-        if let Some(fault) = writer.fault.take() {
+        if let Some(fault) = writer.tap.take_fault() {
             writer.flush(out, emit);
             return Err(fault);
         }
@@ -67,46 +68,23 @@ impl Relay for Transcoder {
     }
 }
 
-/// The caller's half: writes events and derives the meter's signals from them.
+/// The caller's half: writes events and tells the meter of them.
 pub(super) struct Writer {
     pub(super) encoder: Box<dyn EventEncoder>,
     pub(super) buffer: BytesMut,
-    pub(super) fault: Option<Fault>,
+    pub(super) tap: Tap,
     losses: Losses,
-    committed: bool,
 }
 
 impl Writer {
     pub(super) fn new(encoder: Box<dyn EventEncoder>) -> Self {
-        Self { encoder, buffer: BytesMut::new(), fault: None, losses: Losses::new(), committed: false }
+        Self { encoder, buffer: BytesMut::new(), tap: Tap::default(), losses: Losses::new() }
     }
 
     pub(super) fn write(&mut self, event: &Event<'_>, emit: &mut dyn FnMut(Signal)) {
-        if self.fault.is_some() {
+        self.tap.see(event, emit);
+        if self.tap.has_fault() {
             return;
-        }
-        match event {
-            Event::Fault(fault) => {
-                self.fault = Some(fault.clone());
-                return;
-            }
-            Event::PartStart { kind: PartKind::ToolCall { .. } | PartKind::Media(_) | PartKind::Opaque { .. }, .. } => self.commit(emit),
-            Event::Delta { delta: Delta::Text(text), .. } if !text.is_empty() => {
-                emit(Signal::Content { bytes: text.len() });
-                self.commit(emit);
-            }
-            Event::Finish { finish, .. } => {
-                emit(Signal::Finish(finish.reason));
-                self.commit(emit);
-            }
-            Event::Usage { usage, is_final } => emit(Signal::Usage { usage: usage.clone(), is_final: *is_final }),
-            Event::PartStart { .. }
-            | Event::Delta { .. }
-            | Event::Start { .. }
-            | Event::PartEnd { .. }
-            | Event::Logprobs { .. }
-            | Event::Opaque { .. }
-            | Event::End => {}
         }
         self.encoder.encode(event, &mut self.buffer, &mut self.losses);
     }
@@ -124,13 +102,6 @@ impl Writer {
         self.encoder.interrupt(fault, &mut self.buffer);
         if !self.buffer.is_empty() {
             out.push_back(self.buffer.split().freeze());
-        }
-    }
-
-    fn commit(&mut self, emit: &mut dyn FnMut(Signal)) {
-        if !self.committed {
-            self.committed = true;
-            emit(Signal::Commit);
         }
     }
 }

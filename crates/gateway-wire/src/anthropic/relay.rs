@@ -6,10 +6,7 @@
 use std::{borrow::Cow, collections::VecDeque};
 
 use bytes::{Bytes, BytesMut};
-use gateway_core::{
-    EventDecoder, Fault, Frame, Relay, RelayCtx, RenderCtx, Signal, WireError,
-    ir::{Delta, Event, PartKind},
-};
+use gateway_core::{EventDecoder, Fault, Frame, Relay, RelayCtx, RenderCtx, Signal, WireError, stream::Tap};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -20,7 +17,7 @@ use super::{
 };
 use crate::{
     json::{Json, write_str},
-    sse::{Cut, SseCutter},
+    sse::{Cut, SseCutter, Stop},
 };
 
 /// Relays one stream.
@@ -32,45 +29,6 @@ pub(super) struct StreamRelay {
     /// The terminator, and what followed it.
     held: Vec<Bytes>,
     tap: Tap,
-}
-
-/// Derives the meter's signals from events.
-#[derive(Debug, Default)]
-struct Tap {
-    committed: bool,
-    fault: Option<Fault>,
-}
-
-impl Tap {
-    fn see(&mut self, event: Event<'_>, emit: &mut dyn FnMut(Signal)) {
-        match event {
-            Event::Fault(fault) => self.fault = Some(fault),
-            Event::PartStart { kind: PartKind::ToolCall { .. } | PartKind::Media(_) | PartKind::Opaque { .. }, .. } => self.commit(emit),
-            Event::Delta { delta: Delta::Text(text), .. } => {
-                emit(Signal::Content { bytes: text.len() });
-                self.commit(emit);
-            }
-            Event::Finish { finish, .. } => {
-                emit(Signal::Finish(finish.reason));
-                self.commit(emit);
-            }
-            Event::Usage { usage, is_final } => emit(Signal::Usage { usage, is_final }),
-            Event::Start { .. }
-            | Event::PartStart { .. }
-            | Event::Delta { .. }
-            | Event::PartEnd { .. }
-            | Event::Logprobs { .. }
-            | Event::Opaque { .. }
-            | Event::End => {}
-        }
-    }
-
-    fn commit(&mut self, emit: &mut dyn FnMut(Signal)) {
-        if !self.committed {
-            self.committed = true;
-            emit(Signal::Commit);
-        }
-    }
 }
 
 impl StreamRelay {
@@ -99,8 +57,8 @@ impl Way<'_, '_> {
     fn pass(&mut self, cut: Cut) -> Result<(), Fault> {
         let Self { decoder, held, tap, model, out, emit } = self;
         let frame = Frame { name: cut.name(), data: cut.data() };
-        let decoded = decoder.decode(frame, &mut |event| tap.see(event, emit));
-        if let Some(fault) = tap.fault.take() {
+        let decoded = decoder.decode(frame, &mut |event| tap.see(&event, emit));
+        if let Some(fault) = tap.take_fault() {
             return Err(fault);
         }
         decoded.map_err(WireError::into_upstream_fault)?;
@@ -120,7 +78,7 @@ impl Relay for StreamRelay {
     fn push(&mut self, chunk: Bytes, out: &mut VecDeque<Bytes>, emit: &mut dyn FnMut(Signal)) -> Result<(), Fault> {
         let Self { ctx, cutter, decoder, held, tap } = self;
         let mut way = Way { decoder, held, tap, model: &ctx.model, out, emit };
-        cutter.push(&chunk, |cut| way.pass(cut).map_err(Stopped::Fault)).map_err(Stopped::into_fault)
+        cutter.push(&chunk, |cut| way.pass(cut).map_err(Stop::Fault)).map_err(Stop::into_fault)
     }
 
     fn finish(&mut self, out: &mut VecDeque<Bytes>, emit: &mut dyn FnMut(Signal)) -> Result<(), Fault> {
@@ -128,7 +86,7 @@ impl Relay for StreamRelay {
         if let Some(cut) = cutter.finish().map_err(WireError::into_upstream_fault)? {
             Way { decoder, held, tap, model: &ctx.model, out, emit: &mut *emit }.pass(cut)?;
         }
-        decoder.finish(&mut |event| tap.see(event, emit)).map_err(WireError::into_upstream_fault)?;
+        decoder.finish(&mut |event| tap.see(&event, emit)).map_err(WireError::into_upstream_fault)?;
         out.extend(held.drain(..));
         Ok(())
     }
@@ -141,27 +99,6 @@ impl Relay for StreamRelay {
 
     fn keep_alive(&self) -> Bytes {
         Bytes::from_static(PING)
-    }
-}
-
-/// Why the cutter stopped.
-enum Stopped {
-    Wire(WireError),
-    Fault(Fault),
-}
-
-impl From<WireError> for Stopped {
-    fn from(error: WireError) -> Self {
-        Self::Wire(error)
-    }
-}
-
-impl Stopped {
-    fn into_fault(self) -> Fault {
-        match self {
-            Self::Wire(error) => error.into_upstream_fault(),
-            Self::Fault(fault) => fault,
-        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use bytes::{BufMut, Bytes, BytesMut};
 use gateway_core::{
     Call, Encoded, EventDecoder, Fault, FaultKind, Frame, LossReason, Losses, Memo, Peek, Relay, RelayCtx, Signal, Target, WireError,
-    ir::{Delta, Event, PartKind},
+    stream::Tap,
 };
 
 use super::{
@@ -18,7 +18,7 @@ use crate::{
     controls,
     json::{top_level, write_str},
     splice::Splice,
-    sse::{Cut, Payload, SseCutter},
+    sse::{Cut, Payload, SseCutter, Stop},
 };
 
 /// Edits the caller's own body. Limits and sampling stand in `generationConfig`, below the top level: when one of them
@@ -62,9 +62,9 @@ pub(super) fn whole(ctx: &RelayCtx, body: &Bytes, emit: &mut dyn FnMut(Signal)) 
     }
     let mut read = || {
         let mut decoder = Decoder::new(&Memo::default());
-        let mut watch = Watch::default();
-        decoder.answer(&stream::parse(body)?, &mut |event| watch.event(&event, emit))?;
-        decoder.close(&mut |event| watch.event(&event, emit))?;
+        let mut tap = Tap::default();
+        decoder.answer(&stream::parse(body)?, &mut |event| tap.see(&event, emit))?;
+        decoder.close(&mut |event| tap.see(&event, emit))?;
         top_level(body)
     };
     let spans = read().map_err(WireError::into_upstream_fault)?;
@@ -86,7 +86,7 @@ pub(super) struct Stream {
 
 struct Reader {
     decoder: Decoder,
-    watch: Watch,
+    tap: Tap,
     /// The public model's name as a JSON string.
     model: Bytes,
 }
@@ -95,7 +95,7 @@ impl Stream {
     pub(super) fn new(ctx: &RelayCtx) -> Self {
         let mut model = BytesMut::new();
         write_str(&mut model, &ctx.render.model);
-        let reader = Reader { decoder: Decoder::new(&ctx.memo), watch: Watch::default(), model: model.freeze() };
+        let reader = Reader { decoder: Decoder::new(&ctx.memo), tap: Tap::default(), model: model.freeze() };
         Self { cutter: SseCutter::new(), reader }
     }
 }
@@ -103,16 +103,16 @@ impl Stream {
 impl Relay for Stream {
     fn push(&mut self, chunk: Bytes, out: &mut VecDeque<Bytes>, emit: &mut dyn FnMut(Signal)) -> Result<(), Fault> {
         let Self { cutter, reader } = self;
-        cutter.push(&chunk, |cut| reader.pass(cut, out, emit)).map_err(Broken::into_fault)
+        cutter.push(&chunk, |cut| reader.pass(cut, out, emit)).map_err(Stop::into_fault)
     }
 
     fn finish(&mut self, out: &mut VecDeque<Bytes>, emit: &mut dyn FnMut(Signal)) -> Result<(), Fault> {
         let Self { cutter, reader } = self;
         if let Some(cut) = cutter.finish().map_err(WireError::into_upstream_fault)? {
-            reader.pass(cut, out, emit).map_err(Broken::into_fault)?;
+            reader.pass(cut, out, emit).map_err(Stop::into_fault)?;
         }
-        let Reader { decoder, watch, .. } = reader;
-        decoder.finish(&mut |event| watch.event(&event, emit)).map_err(WireError::into_upstream_fault)
+        let Reader { decoder, tap, .. } = reader;
+        decoder.finish(&mut |event| tap.see(&event, emit)).map_err(WireError::into_upstream_fault)
     }
 
     fn interrupt(&mut self, fault: &Fault, out: &mut VecDeque<Bytes>) {
@@ -132,11 +132,11 @@ impl Relay for Stream {
 }
 
 impl Reader {
-    fn pass(&mut self, cut: Cut, out: &mut VecDeque<Bytes>, emit: &mut dyn FnMut(Signal)) -> Result<(), Broken> {
-        let Self { decoder, watch, model } = self;
-        decoder.decode(Frame { name: None, data: cut.data() }, &mut |event| watch.event(&event, emit))?;
-        if let Some(fault) = watch.fault.take() {
-            return Err(Broken::Fault(fault));
+    fn pass(&mut self, cut: Cut, out: &mut VecDeque<Bytes>, emit: &mut dyn FnMut(Signal)) -> Result<(), Stop> {
+        let Self { decoder, tap, model } = self;
+        decoder.decode(Frame { name: None, data: cut.data() }, &mut |event| tap.see(&event, emit))?;
+        if let Some(fault) = tap.take_fault() {
+            return Err(Stop::Fault(fault));
         }
         match &cut.payload {
             Payload::None => out.push_back(cut.raw),
@@ -183,68 +183,6 @@ fn rewritten(data: &[u8], model: &[u8]) -> Bytes {
     }
     frame.put_slice(b"\r\n");
     frame.freeze()
-}
-
-/// Turns what the decoder sees into signals.
-#[derive(Default)]
-struct Watch {
-    committed: bool,
-    finished: bool,
-    fault: Option<Fault>,
-}
-
-impl Watch {
-    fn event(&mut self, event: &Event<'_>, emit: &mut dyn FnMut(Signal)) {
-        match event {
-            Event::PartStart { kind: PartKind::ToolCall { .. } | PartKind::Media(_) | PartKind::Opaque { .. }, .. } => self.commit(emit),
-            Event::Delta { delta: Delta::Text(text), .. } if !text.is_empty() => {
-                emit(Signal::Content { bytes: text.len() });
-                self.commit(emit);
-            }
-            Event::Finish { finish, .. } => {
-                if !std::mem::replace(&mut self.finished, true) {
-                    emit(Signal::Finish(finish.reason));
-                }
-                self.commit(emit);
-            }
-            Event::Usage { usage, is_final } => emit(Signal::Usage { usage: usage.clone(), is_final: *is_final }),
-            Event::Fault(fault) => self.fault = Some(fault.clone()),
-            Event::Start { .. }
-            | Event::PartStart { .. }
-            | Event::Delta { .. }
-            | Event::PartEnd { .. }
-            | Event::Logprobs { .. }
-            | Event::Opaque { .. }
-            | Event::End => {}
-        }
-    }
-
-    fn commit(&mut self, emit: &mut dyn FnMut(Signal)) {
-        if !std::mem::replace(&mut self.committed, true) {
-            emit(Signal::Commit);
-        }
-    }
-}
-
-/// Why a frame could not be passed on.
-enum Broken {
-    Wire(WireError),
-    Fault(Fault),
-}
-
-impl Broken {
-    fn into_fault(self) -> Fault {
-        match self {
-            Self::Wire(error) => error.into_upstream_fault(),
-            Self::Fault(fault) => fault,
-        }
-    }
-}
-
-impl From<WireError> for Broken {
-    fn from(error: WireError) -> Self {
-        Self::Wire(error)
-    }
 }
 
 /// Google's word for a fault.

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
-use gateway_core::WireError;
+use gateway_core::{Fault, WireError};
 
 use super::{
     FRAME_BYTES_MAX, check_size,
@@ -108,5 +108,26 @@ impl SseCutter {
             return Ok(None);
         }
         Cut::of(self.pending.split().freeze(), self.scanner.take_first()).map(Some)
+    }
+}
+
+/// Why a relay takes no more frames: they are not the protocol's, or the provider reported a fault in one.
+pub(crate) enum Stop {
+    Wire(WireError),
+    Fault(Fault),
+}
+
+impl From<WireError> for Stop {
+    fn from(error: WireError) -> Self {
+        Self::Wire(error)
+    }
+}
+
+impl Stop {
+    pub(crate) fn into_fault(self) -> Fault {
+        match self {
+            Self::Wire(error) => error.into_upstream_fault(),
+            Self::Fault(fault) => fault,
+        }
     }
 }
