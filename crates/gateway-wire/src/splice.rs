@@ -112,9 +112,9 @@ impl<'a> Splice<'a> {
             match edit {
                 Some(Edit::Remove) => {
                     // A first member goes with the comma after it, any other with the comma before it.
-                    let from = if any { self.spans[n - 1].value.end } else { span.key.start - 1 };
+                    let from = if any { self.spans[n - 1].value.end } else { opening_quote(span) };
                     let to = match self.spans.get(n + 1) {
-                        Some(next) if !any => next.key.start - 1,
+                        Some(next) if !any => opening_quote(next),
                         Some(_) | None => span.value.end,
                     };
                     self.copy(&mut out, copied..from.max(copied));
@@ -127,7 +127,7 @@ impl<'a> Splice<'a> {
                     any = true;
                 }
                 Some(Edit::Rename(to)) => {
-                    self.copy(&mut out, copied..span.key.start - 1);
+                    self.copy(&mut out, copied..opening_quote(span));
                     write_str(&mut out, to);
                     copied = span.key.end + 1;
                     any = true;
@@ -191,10 +191,15 @@ impl Edit<'_> {
     }
 }
 
+/// Where the key's text begins, quote included. Places that are not of the body make nonsense, never a panic.
+fn opening_quote(span: &KeySpan) -> usize {
+    span.key.start.saturating_sub(1)
+}
+
 fn unescaped(body: &[u8], key: Range<usize>) -> Cow<'_, str> {
     let written = body.get(key.clone()).unwrap_or_default();
     if written.contains(&b'\\')
-        && let Some(Ok(text)) = body.get(key.start - 1..key.end + 1).map(serde_json::from_slice::<String>)
+        && let Some(Ok(text)) = body.get(key.start.saturating_sub(1)..key.end + 1).map(serde_json::from_slice::<String>)
     {
         return Cow::Owned(text);
     }
