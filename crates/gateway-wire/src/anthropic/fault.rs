@@ -102,8 +102,8 @@ fn by_status(message: &str, status: u16) -> Fault {
         408 | 409 | 425 => unavailable(Retry::SameDeployment),
         429 => rate_limited(),
         400..=499 => invalid(message, status),
-        504 => timed_out(),
-        502 | 503 | 520..=526 => unavailable(Retry::SameDeployment),
+        504 | 524 => timed_out(),
+        503 | 520..=523 | 525 | 526 => unavailable(Retry::SameDeployment),
         OVERLOADED => overloaded(),
         _ => upstream_error(),
     }

@@ -78,7 +78,9 @@ fn fault(status: StatusCode, headers: &HeaderMap, body: &Bytes) -> Fault {
     if let Some(param) = said.param {
         fault = fault.with_param(param);
     }
-    if kind == FaultKind::UpstreamError { fault.after_work_began() } else { fault }
+    // 408 is a request that came too slowly, 522 a connection that never stood: nothing was begun.
+    let timed_out = kind == FaultKind::Timeout && matches!(status.as_u16(), 504 | 524);
+    if kind == FaultKind::UpstreamError || timed_out { fault.after_work_began() } else { fault }
 }
 
 fn shown(said: &Said, status: StatusCode, hidden: bool) -> Cow<'static, str> {

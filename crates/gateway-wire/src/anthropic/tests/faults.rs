@@ -36,6 +36,9 @@ fn reports_are_classified() {
         (413, "request_too_large", "big", K::PayloadTooLarge, R::Never, false),
         (429, "rate_limit_error", "slow", K::RateLimited, R::SameDeployment, true),
         (500, "api_error", "oops", K::UpstreamError, R::SameDeployment, false),
+        // A proxy's own words; what stands behind it may have worked and may bill.
+        (502, "", "", K::UpstreamError, R::SameDeployment, false),
+        (524, "", "", K::Timeout, R::NextDeployment, false),
         (503, "api_error", "down", K::Unavailable, R::SameDeployment, false),
         (504, "timeout_error", "late", K::Timeout, R::NextDeployment, false),
         (529, "overloaded_error", "busy", K::Overloaded, R::NextDeployment, false),
@@ -49,6 +52,7 @@ fn reports_are_classified() {
         let fault = read(*status, &[], &error(kind, message));
         assert_eq!((fault.kind(), fault.retry(), fault.blames_credential()), (*expected, *retry, *blames), "{status} {kind} {message}");
         assert_eq!(fault.upstream().map(|upstream| upstream.status.as_u16()), Some(*status));
+        assert_eq!(fault.work_began(), matches!(expected, K::UpstreamError | K::Timeout), "{status} {kind} {message}");
     }
 }
 
