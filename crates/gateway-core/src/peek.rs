@@ -29,6 +29,9 @@ pub struct Controls {
 pub struct InputSize {
     /// Bytes of the body that may be prompt text; media data excluded.
     pub text_bytes: u64,
+    /// Bytes of the strings in the prompt itself: messages, instructions, tools. What else the body says (limits, names,
+    /// metadata, the keys of its objects) is left out, so that it is no more than what the caller wrote for the model.
+    pub prompt_bytes: u64,
     /// Messages and declared tools, each of which costs a few tokens of template.
     pub items: u32,
     /// Media parts, inline or by reference.

@@ -115,7 +115,7 @@ pub(super) fn hard_bound(input: &InputSize) -> Option<u64> {
 
 /// What to charge for input that nobody reported: the low side, in the caller's favour.
 pub(super) fn input_estimate(input: &InputSize) -> u64 {
-    BytesPerToken::USUAL.count(input.text_bytes)
+    BytesPerToken::USUAL.count(input.prompt_bytes)
 }
 
 /// Bytes of prompt per token, learned per upstream model from what providers report.
@@ -207,6 +207,12 @@ mod tests {
             sizes.note(&model, &input, 4_200);
         }
         assert!(sizes.of("m").milli() < 2_000, "{:?}", sizes.of("m"));
+    }
+
+    #[test]
+    fn what_nobody_reported_is_charged_by_the_prompt_alone() {
+        let input = InputSize { text_bytes: 9_000, prompt_bytes: 403, items: 7, ..InputSize::default() };
+        assert_eq!(input_estimate(&input), 100);
     }
 
     #[test]

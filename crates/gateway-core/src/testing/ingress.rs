@@ -101,7 +101,13 @@ impl Ingress for TestIngress {
                 disable_fallbacks: request.disable_fallbacks,
                 strict: request.strict,
             },
-            input: InputSize { text_bytes: request.input.len() as u64, items: 1, media: 0, media_bytes: 0 },
+            input: InputSize {
+                text_bytes: request.input.len() as u64,
+                prompt_bytes: request.input.len() as u64,
+                items: 1,
+                media: 0,
+                media_bytes: 0,
+            },
             ..Peek::chat(request.model)
         })
     }

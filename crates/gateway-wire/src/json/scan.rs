@@ -19,7 +19,7 @@ pub struct Scan {
 /// What a protocol's prompt is made of.
 #[derive(Debug, Clone, Copy)]
 pub struct SizeRules {
-    /// Top-level arrays whose elements are counted as items: messages, tools.
+    /// Top-level arrays whose elements are counted as items: messages, tools. They and the media zones are the prompt.
     pub item_keys: &'static [&'static str],
     /// Top-level keys below which media parts may stand.
     pub media_zones: &'static [&'static str],
@@ -51,11 +51,12 @@ pub fn scan(body: &[u8], rules: &SizeRules) -> Result<Scan, WireError> {
     check_utf8(body)?;
     let mut cursor = Cursor::new(body);
     let mut spans = Vec::with_capacity(16);
-    let mut sizer = Sizer { rules, input: InputSize::default(), in_media_zone: false };
+    let mut sizer = Sizer { rules, input: InputSize::default(), in_media_zone: false, in_prompt: false };
     while let Some(key) = cursor.key(spans.is_empty())? {
         let name = cursor.bytes(key.clone());
         sizer.in_media_zone = contains(rules.media_zones, name);
         let items = if contains(rules.item_keys, name) { Items::Elements } else { Items::None };
+        sizer.in_prompt = sizer.in_media_zone || matches!(items, Items::Elements);
         cursor.kind()?;
         let start = cursor.at();
         sizer.value(&mut cursor, Place { depth: 1, in_media: false, under: b"" }, items)?;
@@ -100,6 +101,7 @@ struct Sizer<'r> {
     rules: &'r SizeRules,
     input: InputSize,
     in_media_zone: bool,
+    in_prompt: bool,
 }
 
 impl Sizer<'_> {
@@ -131,7 +133,11 @@ impl Sizer<'_> {
                 self.input.media = self.input.media.saturating_add(u32::from(is_media && !place.in_media));
                 match media_bytes(text, is_media || place.in_media, place.under) {
                     Some(bytes) => self.input.media_bytes = self.input.media_bytes.saturating_add(bytes),
-                    None => self.text(text.len()),
+                    None => {
+                        self.text(text.len());
+                        let prompt = if self.in_prompt { text.len() as u64 } else { 0 };
+                        self.input.prompt_bytes = self.input.prompt_bytes.saturating_add(prompt);
+                    }
                 }
                 Ok(())
             }

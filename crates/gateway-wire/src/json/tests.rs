@@ -69,7 +69,7 @@ fn input(body: &str) -> InputSize {
 fn the_prompt_is_sized_without_its_media() {
     let base64 = "QUJD".repeat(1_000);
     let plain = input(r#"{"messages":[{"role":"user","content":"hello"}],"tools":[{},{}]}"#);
-    assert_eq!(plain, InputSize { text_bytes: 4 + 4 + 7 + 5, items: 3, media: 0, media_bytes: 0 });
+    assert_eq!(plain, InputSize { text_bytes: 4 + 4 + 7 + 5, prompt_bytes: 4 + 5, items: 3, media: 0, media_bytes: 0 });
 
     for body in [
         format!(r#"{{"messages":[{{"content":[{{"type":"image_url","image_url":{{"url":"data:image/png;base64,{base64}"}}}}]}}]}}"#),
@@ -80,6 +80,16 @@ fn the_prompt_is_sized_without_its_media() {
         assert_eq!((size.media, size.media_bytes, size.items), (1, 3_000, 1), "{body:.80}");
         assert!(size.text_bytes < 100, "{}", size.text_bytes);
     }
+}
+
+#[test]
+fn what_is_no_prompt_is_bounded_but_not_counted() {
+    let prompt = r#""messages":[{"role":"user","content":"hello"}]"#;
+    let besides = r#""metadata":{"note":"as long as one likes"},"stop":["end"],"max_tokens":400,"stream":true"#;
+    let (alone, all) = (input(&format!("{{{prompt}}}")), input(&format!("{{{besides},{prompt},{besides}}}")));
+    assert_eq!(alone.prompt_bytes, 4 + 5);
+    assert_eq!(all.prompt_bytes, alone.prompt_bytes);
+    assert!(all.text_bytes > alone.text_bytes + 60, "{}", all.text_bytes);
 }
 
 #[test]
