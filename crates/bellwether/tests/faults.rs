@@ -1,10 +1,22 @@
 //! Every fault, before and after the commit point, whole and streamed, in process, over plain TCP and over HTTP/2 with
 //! TLS: what the caller sees, how often was tried, what it cost whom.
+//!
+//! Here before an OpenAI chat upstream; before the other protocols in `protocols`; callers who leave in `departures`.
 
+#[path = "faults/caller.rs"]
+mod caller;
+#[path = "faults/departures.rs"]
+mod departures;
+#[path = "faults/protocols.rs"]
+mod protocols;
 #[path = "support/rig.rs"]
 mod rig;
+#[path = "faults/upstream.rs"]
+mod upstream;
+#[path = "faults/wire.rs"]
+mod wire;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rig::{Company, Rig, Way};
 use serde_json::{Value, json};
@@ -171,6 +183,8 @@ rows! {
     server_error_whole: { "kind": "status", "status": 500 }, whole => BACKUP, 3, Exactly, Booked;
     bad_gateway_stream: { "kind": "status", "status": 502 }, stream => BACKUP, 3, Exactly, Booked;
     bad_gateway_whole: { "kind": "status", "status": 502 }, whole => BACKUP, 3, Exactly, Booked;
+    gateway_timeout_stream: { "kind": "status", "status": 504 }, stream => BACKUP, 3, Exactly, Booked;
+    gateway_timeout_whole: { "kind": "status", "status": 504 }, whole => BACKUP, 3, Exactly, Booked;
     unavailable_stream: { "kind": "status", "status": 503 }, stream => BACKUP, 3, Exactly, NoCost;
     unavailable_whole: { "kind": "status", "status": 503 }, whole => BACKUP, 3, Exactly, NoCost;
     overloaded_stream: { "kind": "status", "status": 529 }, stream => BACKUP, 2, Exactly, NoCost;
@@ -203,61 +217,7 @@ rows! {
     drip_whole: { "kind": "drip", "bytes": 200, "every_ms": 5 }, whole => PRIMARY, 1, Exactly, NoCost;
 }
 
-/// The caller leaves, before the head or in mid-stream: nothing is in flight 100 ms later, and what was delivered is paid.
-async fn leaves(way: Way, fault: Value, frames: usize) {
-    let rig = Rig::start(way, Company::Alone, &fault).await;
-    let mut id = String::new();
-    if frames == 0 {
-        // Half of the time limit: the upstream has the call and has not answered.
-        let asked = tokio::time::timeout(Duration::from_millis(100), rig.ask(true)).await;
-        assert!(asked.is_err(), "a hanging upstream answered");
-    } else {
-        let mut response = rig.ask(true).await;
-        id = response.headers()["x-bellwether-request-id"].to_str().expect("an id").to_owned();
-        for _ in 0..frames {
-            response.chunk().await.expect("a running stream").expect("more of it");
-        }
-        assert_eq!(rig.in_flight().await, 1, "the call is counted while it runs, and asking is not");
-        drop(response);
-    }
-    let left = now();
-    while rig.in_flight().await > 0 {
-        assert!(left.elapsed() < Duration::from_millis(100), "still in flight 100 ms after the caller left");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    if frames > 0 {
-        let receipt = rig.receipt(&id).await;
-        let (charged, hold) = (nano(&receipt["charge"]), nano(&receipt["hold"]));
-        assert!(charged > 0 && charged < hold, "{receipt}");
-    }
-    rig.close().await;
-}
-
 #[expect(clippy::disallowed_methods, reason = "the caller's own clock")]
 fn now() -> Instant {
     Instant::now()
-}
-
-macro_rules! departures {
-    ($($name:ident: $way:ident;)*) => {
-        $(mod $name {
-            use super::*;
-
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn before_the_head() {
-                leaves(Way::$way, json!({ "kind": "hang" }), 0).await;
-            }
-
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn in_mid_stream() {
-                leaves(Way::$way, json!({ "kind": "drip", "bytes": 120, "every_ms": 30 }), 3).await;
-            }
-        })*
-    };
-}
-
-departures! {
-    caller_leaves_in_process: InProcess;
-    caller_leaves_over_tcp: Tcp;
-    caller_leaves_over_tls_http2: TlsHttp2;
 }

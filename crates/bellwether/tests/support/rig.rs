@@ -1,6 +1,10 @@
 //! A whole gateway in this process, with a scripted upstream reached in one of three ways.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use bellwether::{Registry, cli::AdminClient, config::Config, serve::Gateway};
 use gateway_providers::simulator::{Scenario, Simulator};
@@ -16,6 +20,8 @@ use tokio::{
     sync::{Semaphore, SemaphorePermit},
 };
 use tokio_rustls::TlsAcceptor;
+
+use super::{upstream::Scripted, wire::Speaks};
 
 /// How the gateway reaches the upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,10 +41,47 @@ const TURNS_AT_ONCE: u32 = 4;
 /// Whether a test measures time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Company {
-    /// Others may run beside it.
+    /// Others may run beside it; what is late is given up soon.
     Shared,
-    /// Nothing may.
+    /// Nothing may, and nothing is given up: whatever ends, the caller ended it.
     Alone,
+}
+
+impl Company {
+    fn turns(self) -> u32 {
+        match self {
+            Self::Shared => 1,
+            Self::Alone => TURNS_AT_ONCE,
+        }
+    }
+
+    fn timeouts(self) -> String {
+        let limit = match self {
+            Self::Shared => 200,
+            Self::Alone => 5_000,
+        };
+        format!(
+            "[timeouts]\nconnect_ms = 1000\ntotal_ms = 5000\nfirst_byte_stream_ms = {limit}\nfirst_byte_whole_ms = {limit}\nbetween_chunks_ms = {limit}\n"
+        )
+    }
+}
+
+/// Who stands behind the gateway.
+pub(crate) enum Provider<'f> {
+    /// The simulator, which does this to `primary`.
+    Simulated(&'f Value),
+    /// The tests' own provider; only over a socket.
+    Scripted(Scripted),
+}
+
+impl Provider<'_> {
+    fn scenario(&self) -> Scenario {
+        let rules = match self {
+            Self::Simulated(fault) => json!([{ "match": { "model": "faulty" }, "fault": fault }]),
+            Self::Scripted(_) => json!([]),
+        };
+        serde_json::from_value(json!({ "seed": 1, "rules": rules })).expect("a valid scenario")
+    }
 }
 
 /// A gateway, a key, and what is needed to look at its books.
@@ -48,19 +91,17 @@ pub(crate) struct Rig {
     pub(crate) key: String,
     pub(crate) folder: TempDir,
     pub(crate) way: Way,
+    admin: AdminClient,
 }
+
+/// What is asked: 47 bytes.
+pub(crate) const PROMPT: &str = "Tell me of the sea and of all that lives in it.";
 
 /// Two models: `primary` at a provider of its own, which every rule of the scenario names, and `backup`.
 const MODELS: &str = r#"
     [routing]
     backoff_ms = 1
     backoff_ms_max = 2
-    [timeouts]
-    connect_ms = 1000
-    first_byte_stream_ms = 200
-    first_byte_whole_ms = 200
-    between_chunks_ms = 200
-    total_ms = 5000
     [[models]]
     name = "primary"
     deployments = [{ provider = "first", model = "faulty" }]
@@ -73,25 +114,29 @@ const MODELS: &str = r#"
 "#;
 
 impl Rig {
-    /// Starts it; `fault` is what the upstream does to `primary`.
+    /// Starts it before an OpenAI chat upstream; `fault` is what the simulator does to `primary`.
     pub(crate) async fn start(way: Way, company: Company, fault: &Value) -> Self {
-        let turns = if company == Company::Alone { TURNS_AT_ONCE } else { 1 };
-        let turn = TURNS.acquire_many(turns).await.expect("never closed");
+        Self::before(way, company, Speaks::OpenAiChat, Provider::Simulated(fault)).await
+    }
+
+    /// Starts it before a provider that speaks this protocol.
+    pub(crate) async fn before(way: Way, company: Company, speaks: Speaks, provider: Provider<'_>) -> Self {
+        let turn = TURNS.acquire_many(company.turns()).await.expect("never closed");
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let rules = json!([{ "match": { "model": "faulty" }, "fault": fault }]);
-        let scenario: Scenario = serde_json::from_value(json!({ "seed": 1, "rules": rules })).expect("a valid scenario");
-        let upstream = Upstream::start(way, Simulator::new(scenario.clone()), &folder).await;
+        let scenario = provider.scenario();
+        let upstream = Upstream::start(way, provider, &folder).await;
         let provider = |name: &str| {
-            format!(
-                "[providers.{name}]\nprotocol = \"openai-chat\"\nbase_url = \"{}/v1\"\napi_key = \"upstream-key\"\n{}\n",
-                upstream.base, upstream.settings
-            )
+            let (protocol, version) = (speaks.protocol(), speaks.version());
+            let base = format!("{}/{version}", upstream.base);
+            let settings = &upstream.settings;
+            format!("[providers.{name}]\nprotocol = \"{protocol}\"\nbase_url = \"{base}\"\napi_key = \"upstream-key\"\n{settings}\n")
         };
         let text = format!(
-            "[server]\nlisten = \"127.0.0.1:0\"\n[storage]\nurl = \"sqlite://{}\"\n{}{}{MODELS}",
+            "[server]\nlisten = \"127.0.0.1:0\"\n[storage]\nurl = \"sqlite://{}\"\n{}{}{}{MODELS}",
             folder.path().join("rig.db").display(),
             provider("first"),
             provider("second"),
+            company.timeouts(),
         );
         let environment: BTreeMap<String, String> = BTreeMap::new();
         let mut config = Config::parse(&text, "rig", &environment).expect("a valid configuration");
@@ -101,14 +146,22 @@ impl Rig {
         let mode = if way == Way::InProcess { "test" } else { "live" };
         let key = admin.post("/admin/v1/keys", &json!({ "account": "default", "mode": mode }), None).await.expect("a key");
         let key = key["key"].as_str().expect("shown once").to_owned();
-        Self { _turn: turn, gateway, key, folder, way }
+        Self { _turn: turn, gateway, key, folder, way, admin }
     }
 
-    /// Asks `primary`, whole or streamed.
+    /// Asks `primary`, whole or streamed, as a caller of OpenAI chat.
     pub(crate) async fn ask(&self, stream: bool) -> reqwest::Response {
-        let body = json!({ "model": "primary", "stream": stream, "max_tokens": 200,
-            "messages": [{ "role": "user", "content": "Tell me of the sea and of all that lives in it." }] });
-        let request = client().post(format!("{}/v1/chat/completions", self.gateway.url())).bearer_auth(&self.key).json(&body);
+        self.ask_at("/v1/chat/completions", stream, json!({})).await
+    }
+
+    /// Asks `primary` at a path, with these members besides; the two callers' protocols have the rest in common.
+    pub(crate) async fn ask_at(&self, path: &str, stream: bool, besides: Value) -> reqwest::Response {
+        let mut body = json!({ "model": "primary", "stream": stream, "max_tokens": 200,
+            "messages": [{ "role": "user", "content": PROMPT }] });
+        for (key, value) in besides.as_object().into_iter().flatten() {
+            body[key] = value.clone();
+        }
+        let request = client().post(format!("{}{path}", self.gateway.url())).bearer_auth(&self.key).json(&body);
         request.send().await.expect("the gateway answers")
     }
 
@@ -149,10 +202,15 @@ impl Rig {
 
     /// The books must hold, and nothing may be open.
     pub(crate) async fn close(self) {
-        let admin = AdminClient::new(&self.gateway.url(), self.gateway.admin_token().clone()).expect("a client");
+        self.settled().await;
+        self.gateway.stop().await.expect("it stops");
+    }
+
+    /// Waits until nothing is open; the books must hold all the while.
+    pub(crate) async fn settled(&self) {
         // A settlement may be a commit away.
         for patience in (0..100).rev() {
-            let verdict = admin.post("/admin/v1/ledger/verify", &json!({}), None).await.expect("a verdict");
+            let verdict = self.admin.post("/admin/v1/ledger/verify", &json!({}), None).await.expect("a verdict");
             assert_eq!(verdict["ok"], true, "{verdict}");
             if verdict["open_holds"] == 0 {
                 break;
@@ -160,14 +218,17 @@ impl Rig {
             assert!(patience > 0, "{verdict}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        self.gateway.stop().await.expect("it stops");
     }
 }
 
-/// A client that keeps no connection, so that dropping an answer closes its socket.
+/// A client that keeps no connection, so that dropping an answer closes its socket. Made once: reading the system's
+/// certificates takes longer than most tests.
 pub(crate) fn client() -> reqwest::Client {
-    bellwether::tls::install_crypto_provider();
-    reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().expect("a client")
+    static CLIENT: LazyLock<reqwest::Client> = LazyLock::new(|| {
+        bellwether::tls::install_crypto_provider();
+        reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().expect("a client")
+    });
+    CLIENT.clone()
 }
 
 struct Upstream {
@@ -176,7 +237,8 @@ struct Upstream {
 }
 
 impl Upstream {
-    async fn start(way: Way, simulator: Simulator, folder: &TempDir) -> Self {
+    async fn start(way: Way, provider: Provider<'_>, folder: &TempDir) -> Self {
+        let simulator = Simulator::new(provider.scenario());
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let port = listener.local_addr().expect("a bound listener").port();
         match way {
@@ -186,14 +248,20 @@ impl Upstream {
                 Self { base: format!("http://127.0.0.1:{port}"), settings: String::new() }
             }
             Way::Tcp => {
-                spawn(async move {
-                    drop(gateway_providers::simulator::serve(listener, simulator, std::future::pending()).await);
-                });
+                match provider {
+                    Provider::Scripted(scripted) => spawn(scripted.serve(listener, None)),
+                    Provider::Simulated(_) => spawn(async move {
+                        drop(gateway_providers::simulator::serve(listener, simulator, std::future::pending()).await);
+                    }),
+                }
                 Self { base: format!("http://127.0.0.1:{port}"), settings: String::new() }
             }
             Way::TlsHttp2 => {
                 let (acceptor, ca_file) = tls(folder);
-                spawn(serve_tls(listener, acceptor, simulator));
+                match provider {
+                    Provider::Scripted(scripted) => spawn(scripted.serve(listener, Some(acceptor))),
+                    Provider::Simulated(_) => spawn(serve_tls(listener, acceptor, simulator)),
+                }
                 Self { base: format!("https://localhost:{port}"), settings: format!("ca_file = \"{ca_file}\"\nhttp2 = true") }
             }
         }
@@ -226,6 +294,6 @@ async fn serve_tls(listener: TcpListener, acceptor: TlsAcceptor, simulator: Simu
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test's tasks end with its runtime")]
-fn spawn(task: impl Future<Output = ()> + Send + 'static) {
+pub(crate) fn spawn(task: impl Future<Output = ()> + Send + 'static) {
     tokio::spawn(task);
 }
