@@ -7,7 +7,8 @@
 //! * A request translated from another protocol speaks version 2023-06-01 and follows the protocol's rules of order:
 //!   system text apart, roles in turn, all tool results of a turn first in one user message.
 //! * Thinking signatures go back to providers of this protocol and to nobody else. Another protocol's seal travels
-//!   through a caller of this one in `signature` (a thought's) or in a `redacted_thinking` block after the part it signs.
+//!   through a caller of this one in `signature` (a thought's) or in a `redacted_thinking` block after the part it signs;
+//!   a thought that nobody signed is marked as such there, and never shown to a model that would look for its own.
 
 mod block;
 mod fault;

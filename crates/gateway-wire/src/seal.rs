@@ -24,6 +24,10 @@ use crate::{ANTHROPIC_MESSAGES, GEMINI, OPENAI_CHAT};
 /// seal is returned to nobody and ends as a recorded loss.
 pub const UNKNOWN_ISSUER: Protocol = Protocol::new("unknown-issuer");
 
+/// Stands in the place of a signature beside reasoning that nobody signed: a caller who must return one then returns
+/// nothing that another vendor could take for its own.
+pub const UNSIGNED: &str = "bw1.unsigned.";
+
 const TOKEN: &str = "bw1.";
 const TAG: &str = "bw1/";
 
@@ -56,6 +60,12 @@ pub fn tag(issuer: Protocol) -> String {
 #[must_use]
 pub fn tagged_issuer(format: &str) -> Option<Protocol> {
     format.strip_prefix(TAG).map(issuer)
+}
+
+/// Reads a field in which `protocol` keeps the signature of a thought; `None` when nobody signed it.
+#[must_use]
+pub fn signature(protocol: Protocol, text: &str) -> Option<Seal> {
+    (text != UNSIGNED).then(|| read_by(protocol, text))
 }
 
 /// The seal as `protocol` may write it: its own bytes for its own seal, else a token.
@@ -96,6 +106,7 @@ mod tests {
             assert_eq!(open(text).map(|seal| seal.issuer), Some(UNKNOWN_ISSUER), "{text}");
         }
         assert_eq!(tagged_issuer("bw1/house-rpc"), Some(UNKNOWN_ISSUER));
+        assert_eq!(open(UNSIGNED).map(|seal| seal.issuer), Some(UNKNOWN_ISSUER), "where it is no signature");
         assert_eq!(tagged_issuer("anthropic-claude-v1"), None);
     }
 }

@@ -74,7 +74,7 @@ pub(super) fn decode(block: Json<'_>) -> Result<Part, WireError> {
         "thinking" => {
             let text = fields.take_string("thinking")?.unwrap_or_default();
             let signature = fields.take_str("signature")?;
-            (PartBody::Reasoning(text), signature.map(|bytes| seal::read_by(ANTHROPIC_MESSAGES, &bytes)))
+            (PartBody::Reasoning(text), signature.and_then(|bytes| seal::signature(ANTHROPIC_MESSAGES, &bytes)))
         }
         "redacted_thinking" => (PartBody::Reasoning(String::new()), Some(redacted_seal(&fields.need_str("data")?))),
         "tool_use" => (PartBody::ToolCall(tool_use(&mut fields)?), None),

@@ -249,7 +249,7 @@ fn show_reasoning<'a>(text: &'a str, seal: Option<&'a Seal>) -> Block<'a> {
             None => Block::Thinking { text, signature: Cow::Borrowed(&seal.bytes) },
         },
         Some(seal) => Block::Thinking { text, signature: Cow::Owned(seal::token(seal)) },
-        None => Block::Thinking { text, signature: Cow::Borrowed("") },
+        None => Block::Thinking { text, signature: Cow::Borrowed(seal::UNSIGNED) },
     }
 }
 

@@ -41,10 +41,12 @@ pub(super) struct Setting<'a> {
     pub(super) native: bool,
     /// A tool must be called, which the protocol refuses together with thinking.
     pub(super) tool_is_forced: bool,
+    /// See [`super::turns::Conversation::calls_without_thought`].
+    pub(super) calls_without_thought: bool,
 }
 
 pub(super) fn plan(request: &ChatRequest, setting: Setting<'_>, losses: &mut Losses) -> Thinking {
-    let Setting { target, native, tool_is_forced } = setting;
+    let Setting { target, native, tool_is_forced, calls_without_thought } = setting;
     let tokens_max = target.limit_to_write(request.output_tokens_max, true).unwrap_or(BUDGET_MIN);
     let asked = request.reasoning.unwrap_or(Reasoning { amount: None, visible: None });
     let by_effort = target.deployment.quirks.thinking_by_effort;
@@ -63,6 +65,10 @@ pub(super) fn plan(request: &ChatRequest, setting: Setting<'_>, losses: &mut Los
             losses.push("reasoning.visible", LossReason::Unsupported);
         }
         made.visible = made.visible.filter(|_| made.is_on());
+    }
+    if calls_without_thought && matches!(made.mode, Some(Mode::Enabled { .. })) {
+        losses.push("reasoning", LossReason::RefusedByModel);
+        (made.mode, made.visible) = (None, None);
     }
     if let Some(Mode::Enabled { budget }) = made.mode {
         fit(&mut made, budget, request.output_tokens_max, setting, losses);

@@ -34,6 +34,8 @@ pub(super) struct Turn<'a> {
     pub(super) speaker: Speaker,
     pub(super) blocks: Vec<Planned<'a>>,
     pub(super) extras: Option<&'a Extras>,
+    /// A thought in it could not be sent.
+    lost_thought: bool,
 }
 
 /// The conversation to write.
@@ -45,6 +47,9 @@ pub(super) struct Conversation<'a> {
     pub(super) called: Vec<&'a str>,
     /// The history holds calls or results.
     pub(super) uses_tools: bool,
+    /// It ends with results of calls that no thought of the model's own precedes. A model that is told to think by
+    /// budget refuses to go on with these.
+    pub(super) calls_without_thought: bool,
 }
 
 /// Plans what is written of each part, and records the rest.
@@ -72,7 +77,16 @@ impl<'l> Planner<'l> {
                 turn.blocks.sort_by_key(|planned| !matches!(planned.block, Block::ToolResult { .. }));
             }
         }
+        conversation.calls_without_thought = self.calls_without_thought(&conversation.turns);
         conversation
+    }
+
+    fn calls_without_thought(&self, turns: &[Turn<'_>]) -> bool {
+        let [.., calling, answering] = turns else { return false };
+        let answers = answering.blocks.iter().any(|planned| matches!(planned.block, Block::ToolResult { .. }));
+        let thinks = calling.blocks.first().is_some_and(|first| matches!(first.block, Block::Thinking { .. } | Block::Redacted { .. }));
+        // A caller of this protocol who sent none knows why.
+        answers && calling.speaker == Speaker::Assistant && !thinks && (!self.native || calling.lost_thought)
     }
 
     fn message<'a>(&mut self, n: usize, message: &'a Message, conversation: &mut Conversation<'a>) {
@@ -98,9 +112,12 @@ impl<'l> Planner<'l> {
         if blocks.is_empty() {
             return;
         }
+        let thoughts = message.parts.iter().filter(|part| matches!(part.body, PartBody::Reasoning(_))).count();
+        let written = blocks.iter().filter(|planned| matches!(planned.block, Block::Thinking { .. } | Block::Redacted { .. })).count();
+        let lost_thought = written < thoughts;
         match conversation.turns.last_mut() {
             Some(last) if !self.native && last.speaker == speaker => last.blocks.extend(blocks),
-            _ => conversation.turns.push(Turn { speaker, blocks, extras }),
+            _ => conversation.turns.push(Turn { speaker, blocks, extras, lost_thought }),
         }
     }
 

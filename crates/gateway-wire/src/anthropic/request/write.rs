@@ -52,7 +52,8 @@ pub(in crate::anthropic) fn encode(
         return Err(WireError::at("messages", "holds nothing that this model can be sent; add a user message with text"));
     }
     let forced = tooling.choice.as_ref().is_some_and(tools::Choice::forces);
-    let thinking = thinking::plan(request, Setting { target, native, tool_is_forced: forced }, losses);
+    let setting = Setting { target, native, tool_is_forced: forced, calls_without_thought: conversation.calls_without_thought };
+    let thinking = thinking::plan(request, setting, losses);
     let thinks = match (native, thinking.is_on()) {
         (true, _) => Thinks::AsTheCallerSays,
         (false, true) => Thinks::Yes,

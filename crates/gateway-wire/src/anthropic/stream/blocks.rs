@@ -33,6 +33,8 @@ struct Open {
     index: Option<u32>,
     /// A seal that no field of the block can hold; it follows in a block of its own.
     seal: Option<Seal>,
+    /// The block has its signature.
+    signed: bool,
     extras: Option<Extras>,
     /// What has come before its turn.
     held: Vec<Held>,
@@ -144,7 +146,7 @@ impl Held {
 
 impl Blocks {
     pub(super) fn start(&mut self, part: u32, kind: Kind, out: &mut BytesMut) {
-        self.open.push(Open { part, kind, index: None, seal: None, extras: None, held: Vec::new(), ended: false });
+        self.open.push(Open { part, kind, index: None, seal: None, signed: false, extras: None, held: Vec::new(), ended: false });
         self.advance(out);
     }
 
@@ -318,6 +320,7 @@ impl Open {
             return;
         }
         let index = self.index(started, out);
+        self.signed = true;
         delta_frame(out, index, "signature_delta", "signature", &seal::shown_by(ANTHROPIC_MESSAGES, seal));
     }
 
@@ -328,6 +331,9 @@ impl Open {
         if let Some(index) = self.index.take() {
             if let Kind::ToolCall { input: Input::Text, .. } = self.kind {
                 delta_frame(out, index, "input_json_delta", "partial_json", "\"}");
+            }
+            if matches!(self.kind, Kind::Reasoning) && !self.signed {
+                delta_frame(out, index, "signature_delta", "signature", seal::UNSIGNED);
             }
             stop_frame(out, index);
         }

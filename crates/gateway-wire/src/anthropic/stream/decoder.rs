@@ -209,7 +209,7 @@ impl Decoder {
                     delta_text(part, &text.0, emit);
                 } else if let Some(seal) = &delta.signature {
                     *signature = None;
-                    emit_seal(part, seal::read_by(ANTHROPIC_MESSAGES, &seal.0), emit);
+                    emit_signature(part, &seal.0, emit);
                 }
             }
             Kind::ToolCall { input } => {
@@ -231,7 +231,7 @@ impl Decoder {
             Kind::Text | Kind::Answer => {}
             Kind::Reasoning { signature } => {
                 if let Some(signature) = signature {
-                    emit_seal(part, seal::read_by(ANTHROPIC_MESSAGES, &signature), emit);
+                    emit_signature(part, &signature, emit);
                 }
             }
             Kind::ToolCall { input } => {
@@ -299,6 +299,12 @@ fn json(raw: &RawValue) -> Result<Json<'_>, WireError> {
 fn delta_text(part: u32, text: &str, emit: Emit<'_>) {
     if !text.is_empty() {
         emit(Event::Delta { choice: 0, part, delta: Delta::Text(Cow::Borrowed(text)) });
+    }
+}
+
+fn emit_signature(part: u32, signature: &str, emit: Emit<'_>) {
+    if let Some(seal) = seal::signature(ANTHROPIC_MESSAGES, signature) {
+        emit_seal(part, seal, emit);
     }
 }
 
