@@ -26,6 +26,7 @@ mod write_answer;
 mod write_messages;
 mod write_parts;
 mod write_request;
+mod write_tools;
 
 use bytes::Bytes;
 use gateway_core::{

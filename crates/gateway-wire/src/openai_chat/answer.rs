@@ -5,7 +5,12 @@ use gateway_core::{
     ir::{ChatResponse, Choice, Citation, Finish, FinishReason, Part, PartBody},
 };
 
-use super::{extras::nest, finish, memo::callers_id, messages, parts, reasoning, usage};
+use super::{
+    extras::nest,
+    finish,
+    memo::{callers_id, callers_name},
+    messages, parts, reasoning, usage,
+};
 use crate::{
     OPENAI_CHAT,
     json::{Fields, Json, Within},
@@ -94,6 +99,7 @@ fn calls(message: &mut Fields<'_>) -> Result<Vec<Part>, WireError> {
 fn named(mut part: Part, answer: Option<&str>, choice: u32, n: u32, memo: &Memo) -> Part {
     if let PartBody::ToolCall(call) = &mut part.body {
         let id = std::mem::take(&mut call.id);
+        call.name = callers_name(memo, std::mem::take(&mut call.name));
         call.id = if id.is_empty() { made_up_id(answer, choice, n) } else { callers_id(memo, id) };
     }
     part

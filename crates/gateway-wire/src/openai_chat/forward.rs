@@ -33,7 +33,7 @@ pub(super) fn forward(call: &Call, target: &Target<'_>, losses: &mut Losses) -> 
     }
     let usage_is_ours = stream_options(&mut splice, peek.stream, peek.stream_usage, quirks);
     keep_accepted(&mut splice, quirks, losses);
-    let memo = ChatMemo { usage_is_ours, ids: Vec::new() }.into_memo();
+    let memo = ChatMemo { usage_is_ours, ..ChatMemo::default() }.into_memo();
     Some(Encoded { body: splice.apply(), headers: HeaderMap::new(), memo })
 }
 

@@ -1,4 +1,4 @@
-use gateway_core::{Ingress, Peek, WireError};
+use gateway_core::{EventDecoder as _, Frame, Ingress, Peek, WireError, ir::PartBody};
 
 use super::OpenAiChatIngress;
 
@@ -98,16 +98,43 @@ fn a_forged_detail_cannot_write_json_of_its_own() {
 
 #[test]
 fn rewritten_tool_ids_are_stable_distinct_and_mapped_back() {
-    use super::memo::{ChatMemo, ToolIds, callers_id};
-    let mut ids = ToolIds::new(true);
-    let first = ids.written("call_abcdefghijklmnop");
+    use super::memo::{ChatMemo, Rewriter, Rule, callers_id};
+    let mut ids = Rewriter::new(Rule::NineAlphanumeric);
+    let first = ids.written("call_abcdefghijklmnop").into_owned();
     assert_eq!(first.len(), 9);
     assert!(first.bytes().all(|byte| byte.is_ascii_alphanumeric()));
     assert_eq!(ids.written("call_abcdefghijklmnop"), first);
     assert_ne!(ids.written("call_other"), first);
     assert_eq!(ids.written("AbCd12345"), "AbCd12345");
-    assert_eq!(ToolIds::new(true).written("call_abcdefghijklmnop"), first);
-    let memo = ChatMemo { usage_is_ours: false, ids: ids.into_rewritten() }.into_memo();
+    assert_eq!(Rewriter::new(Rule::NineAlphanumeric).written("call_abcdefghijklmnop"), first);
+    let memo = ChatMemo { ids: ids.into_rewritten(), ..ChatMemo::default() }.into_memo();
     assert_eq!(callers_id(&memo, first), "call_abcdefghijklmnop");
     assert_eq!(callers_id(&memo, "fresh".to_owned()), "fresh");
+}
+
+#[test]
+fn tool_names_are_rewritten_to_fit_and_found_again() {
+    use super::memo::{ChatMemo, Rewriter, Rule, callers_name};
+    let mut names = Rewriter::new(Rule::Name);
+    let long = "mcp__warehouse__".repeat(5);
+    let written = names.written(&long).into_owned();
+    assert!(written.len() <= 64 && written.starts_with("mcp__warehouse__"), "{written}");
+    assert_eq!(names.written(&long), written);
+    let dotted = names.written("files.read").into_owned();
+    assert!(dotted.starts_with("files_read_") && dotted != names.written("files:read"), "{dotted}");
+    assert_eq!(names.written("plain-name_1"), "plain-name_1");
+    assert_eq!(Rewriter::new(Rule::Anything).written("files.read"), "files.read");
+    let memo = ChatMemo { names: names.into_rewritten(), ..ChatMemo::default() }.into_memo();
+    assert_eq!(callers_name(&memo, dotted.clone()), "files.read");
+    let call = format!(r#"[{{"index":0,"id":"a","type":"function","function":{{"name":"{dotted}","arguments":"{{}}"}}}}]"#);
+    let whole = format!(r#"{{"choices":[{{"index":0,"message":{{"tool_calls":{call}}},"finish_reason":"tool_calls"}}]}}"#);
+    let answer = super::answer::decode(whole.as_bytes(), &memo).expect("valid");
+    let name = |body: &PartBody| if let PartBody::ToolCall(call) = body { call.name.clone() } else { String::new() };
+    assert_eq!(name(&answer.choices[0].parts[0].body), "files.read");
+    let chunk = format!(r#"{{"id":"c","choices":[{{"index":0,"delta":{{"tool_calls":{call}}}}}]}}"#);
+    let mut seen = String::new();
+    let mut decoder = super::chunk::Decoder::new(memo.clone());
+    decoder.decode(Frame { name: None, data: chunk.as_bytes() }, &mut |event| seen.push_str(&format!("{event:?}"))).expect("valid");
+    assert!(seen.contains(r#"name: "files.read""#), "{seen}");
+    assert_eq!(callers_name(&memo, "plain-name_1".to_owned()), "plain-name_1");
 }

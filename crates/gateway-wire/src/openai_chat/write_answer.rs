@@ -134,7 +134,7 @@ fn message(w: &mut Writer<'_>, n: usize, parts: &[Part], losses: &mut Losses) {
     for (part, call) in calls {
         w.begin_object();
         w.key("id").str(&call.id);
-        write_call(w, call, part);
+        write_call(w, &call.name, call, part);
         let _ = write_outer(w, part.extras.as_ref(), &["function.", "custom."]);
         if get(part.extras.as_ref(), "extra_content").is_none() {
             write_seal(w, part.seal.as_ref());

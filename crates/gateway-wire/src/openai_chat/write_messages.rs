@@ -7,16 +7,16 @@ use gateway_core::{
 
 use super::{
     extras::{get, write_nested, write_outer},
-    memo::ToolIds,
+    memo::Rewriter,
     reasoning,
     write_parts::{self, Media},
 };
 use crate::{OPENAI_CHAT, json::Writer};
 
 /// Writes the conversation; how many messages it has. One of which nothing can be sent is left out.
-pub(super) fn write(w: &mut Writer<'_>, request: &ChatRequest, quirks: &Quirks, ids: &mut ToolIds, losses: &mut Losses) -> usize {
+pub(super) fn write(w: &mut Writer<'_>, request: &ChatRequest, quirks: &Quirks, known: &mut Known, losses: &mut Losses) -> usize {
     w.key("messages").begin_array();
-    let mut out = Messages { w, quirks, ids, losses, held: Vec::new(), written: 0 };
+    let mut out = Messages { w, quirks, known, losses, held: Vec::new(), written: 0 };
     for (n, message) in request.messages.iter().enumerate() {
         out.message(n, message);
     }
@@ -26,10 +26,16 @@ pub(super) fn write(w: &mut Writer<'_>, request: &ChatRequest, quirks: &Quirks, 
     written
 }
 
+/// What the provider knows calls and tools by.
+pub(super) struct Known {
+    pub(super) ids: Rewriter,
+    pub(super) names: Rewriter,
+}
+
 struct Messages<'m, 'o> {
     w: &'m mut Writer<'o>,
     quirks: &'m Quirks,
-    ids: &'m mut ToolIds,
+    known: &'m mut Known,
     losses: &'m mut Losses,
     /// Media of tool results, with their paths. Tool messages hold text only and must follow their calls without a gap,
     /// so the media follow the last of them as the user's.
@@ -119,8 +125,8 @@ impl Messages<'_, '_> {
         self.written += 1;
         self.w.begin_object();
         self.w.key("role").str("tool");
-        self.w.key("tool_call_id").str(&self.ids.written(&result.call_id));
-        self.w.opt_str("name", result.name.as_deref());
+        self.w.key("tool_call_id").str(&self.known.ids.written(&result.call_id));
+        self.w.opt_str("name", result.name.as_deref().map(|name| self.known.names.written(name)).as_deref());
         write_parts::content(self.w, path, &texts, Media::Refused, self.losses);
         if message.role == Role::Tool && !write_outer(self.w, message.extras.as_ref(), &[]) {
             self.losses.push(format!("{path}.extras"), LossReason::Foreign);
@@ -184,8 +190,8 @@ impl Messages<'_, '_> {
             self.losses.push(format!("{path}.cache_control"), LossReason::Unsupported);
         }
         self.w.begin_object();
-        self.w.key("id").str(&self.ids.written(&call.id));
-        write_call(self.w, call, part);
+        self.w.key("id").str(&self.known.ids.written(&call.id));
+        write_call(self.w, &self.known.names.written(&call.name), call, part);
         if !write_outer(self.w, part.extras.as_ref(), &["function.", "custom."]) {
             self.losses.push(format!("{path}.extras"), LossReason::Foreign);
         }
@@ -194,11 +200,11 @@ impl Messages<'_, '_> {
 }
 
 /// Writes `type` and the object named after it.
-pub(super) fn write_call(w: &mut Writer<'_>, call: &ToolCall, part: &Part) {
+pub(super) fn write_call(w: &mut Writer<'_>, name: &str, call: &ToolCall, part: &Part) {
     let (holder, text) = holder(call.kind);
     w.key("type").str(holder);
     w.key(holder).begin_object();
-    w.key("name").str(&call.name);
+    w.key("name").str(name);
     // A call without arguments is an empty object: most providers parse the text when it comes back.
     let empty = call.arguments.is_empty() && call.kind == ToolKind::Function;
     w.key(text).str(if empty { "{}" } else { &call.arguments });

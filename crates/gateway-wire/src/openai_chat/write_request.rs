@@ -1,20 +1,18 @@
 //! Writes a request's top level.
 
-use std::borrow::Cow;
-
 use bytes::BytesMut;
 use gateway_core::{
     Encoded, LossReason, Losses, OutputLimitKey, StreamUsage, Target, WireError,
-    ir::{ChatRequest, Effort, OutputFormat, ReasoningAmount, Tool, ToolChoice, ToolSpec},
+    ir::{ChatRequest, Effort, OutputFormat, ReasoningAmount},
 };
 use http::HeaderMap;
 
 use super::{
-    extras::{get, write_nested, write_outer},
-    memo::{ChatMemo, ToolIds},
+    extras::get,
+    memo::{ChatMemo, Rewriter, Rule},
     request::FOREIGN_REASONING_KEYS,
     write_answer::tier_word,
-    write_messages,
+    write_messages::{self, Known},
 };
 use crate::{
     OPENAI_CHAT,
@@ -24,15 +22,18 @@ use crate::{
 pub(super) fn encode(request: &ChatRequest, target: &Target<'_>, losses: &mut Losses) -> Result<Encoded, WireError> {
     let quirks = &target.deployment.quirks;
     let mut out = BytesMut::with_capacity(1_024);
-    let mut ids = ToolIds::new(quirks.tool_ids_nine_alphanumeric);
+    let mut known = Known {
+        ids: Rewriter::new(if quirks.tool_ids_nine_alphanumeric { Rule::NineAlphanumeric } else { Rule::Id }),
+        names: Rewriter::new(if is_translated(request) { Rule::Name } else { Rule::Anything }),
+    };
     let mut w = Writer::new(&mut out);
     w.begin_object();
     w.key("model").str(&target.deployment.upstream_model);
-    if write_messages::write(&mut w, request, quirks, &mut ids, losses) == 0 {
+    if write_messages::write(&mut w, request, quirks, &mut known, losses) == 0 {
         return Err(WireError::at("messages", "holds nothing that this model can be sent; add a message with text"));
     }
     let mut keys = Keys { w: &mut w, target, losses };
-    keys.tools(request);
+    keys.tools(request, &mut known.names);
     keys.format(&request.output_format);
     keys.reasoning(request);
     keys.sampling(request);
@@ -42,7 +43,7 @@ pub(super) fn encode(request: &ChatRequest, target: &Target<'_>, losses: &mut Lo
     keys.extras(request);
     w.end_object();
     let usage_is_ours = target.stream && quirks.stream_usage == StreamUsage::Option;
-    let memo = ChatMemo { usage_is_ours, ids: ids.into_rewritten() }.into_memo();
+    let memo = ChatMemo { usage_is_ours, ids: known.ids.into_rewritten(), names: known.names.into_rewritten() }.into_memo();
     Ok(Encoded { body: out.freeze(), headers: HeaderMap::new(), memo })
 }
 
@@ -68,15 +69,15 @@ fn is_translated(request: &ChatRequest) -> bool {
     request.extras.as_ref().is_some_and(|extras| extras.origin != OPENAI_CHAT)
 }
 
-struct Keys<'k, 'o> {
-    w: &'k mut Writer<'o>,
+pub(super) struct Keys<'k, 'o> {
+    pub(super) w: &'k mut Writer<'o>,
     target: &'k Target<'k>,
-    losses: &'k mut Losses,
+    pub(super) losses: &'k mut Losses,
 }
 
 impl Keys<'_, '_> {
     /// Whether the provider takes the key; a refused one is a loss.
-    fn accepts(&mut self, key: &'static str) -> bool {
+    pub(super) fn accepts(&mut self, key: &'static str) -> bool {
         let accepted = &self.target.deployment.quirks.accepted_keys;
         let accepts = accepted.is_empty() || accepted.iter().any(|known| &**known == key);
         if !accepts {
@@ -88,76 +89,6 @@ impl Keys<'_, '_> {
     fn number(&mut self, key: &'static str, n: Option<f64>) {
         if n.is_some() && self.accepts(key) {
             self.w.opt_f64(key, n);
-        }
-    }
-
-    fn tools(&mut self, request: &ChatRequest) {
-        let declares = !request.tools.is_empty() && self.accepts("tools") && self.declarations(request);
-        if !declares {
-            // A choice among no tools is refused.
-            if !matches!(request.tool_choice, None | Some(ToolChoice::Auto | ToolChoice::None)) {
-                self.losses.push("tool_choice", LossReason::Unsupported);
-            }
-            return;
-        }
-        if let Some(choice) = &request.tool_choice
-            && self.accepts("tool_choice")
-        {
-            self.w.key("tool_choice");
-            write_choice(self.w, choice);
-        }
-        if request.parallel_tool_calls.is_some() && self.accepts("parallel_tool_calls") {
-            self.w.opt_bool("parallel_tool_calls", request.parallel_tool_calls);
-        }
-    }
-
-    /// Writes the tools; whether there are any to write.
-    fn declarations(&mut self, request: &ChatRequest) -> bool {
-        let mut written = 0;
-        for (n, tool) in request.tools.iter().enumerate() {
-            match &tool.spec {
-                ToolSpec::Hosted { origin, .. } if *origin != OPENAI_CHAT => {
-                    self.losses.push(format!("tools[{n}]"), LossReason::Foreign);
-                    continue;
-                }
-                ToolSpec::Hosted { .. } | ToolSpec::Function { .. } => {}
-            }
-            if written == 0 {
-                self.w.key("tools").begin_array();
-            }
-            written += 1;
-            self.tool(n, tool);
-        }
-        if written > 0 {
-            self.w.end_array();
-        }
-        written > 0
-    }
-
-    fn tool(&mut self, n: usize, tool: &Tool) {
-        if tool.cache.is_some() {
-            // This protocol's providers cache by themselves.
-            self.losses.push(format!("tools[{n}].cache_control"), LossReason::Unsupported);
-        }
-        match &tool.spec {
-            ToolSpec::Hosted { raw, .. } => self.w.raw(raw.text()),
-            ToolSpec::Function { name, description, parameters, strict } => {
-                self.w.begin_object();
-                self.w.key("type").str("function");
-                self.w.key("function").begin_object();
-                self.w.key("name").str(name);
-                self.w.opt_str("description", description.as_deref());
-                if let Some(parameters) = parameters {
-                    self.w.key("parameters").raw(&with_properties(parameters.text()));
-                }
-                self.w.opt_bool("strict", *strict);
-                write_nested(self.w, tool.extras.as_ref(), "function.");
-                self.w.end_object();
-                if !write_outer(self.w, tool.extras.as_ref(), &["function."]) {
-                    self.losses.push(format!("tools[{n}].extras"), LossReason::Foreign);
-                }
-                self.w.end_object();
-            }
         }
     }
 
@@ -326,18 +257,6 @@ impl Keys<'_, '_> {
     }
 }
 
-/// OpenAI refuses an object schema that names no properties, be there none; other protocols' callers need not name them.
-fn with_properties(schema: &str) -> Cow<'_, str> {
-    let bare = Json::parse(schema.as_bytes()).and_then(Json::fields).is_ok_and(|fields| {
-        let says_more = ["properties", "$ref", "anyOf", "oneOf", "allOf"].into_iter().any(|key| fields.has(key));
-        fields.peek("type").is_some_and(|kind| kind.text() == "\"object\"") && !says_more
-    });
-    match schema.trim_end().strip_suffix('}') {
-        Some(open) if bare => Cow::Owned(format!("{open},\"properties\":{{}}}}")),
-        Some(_) | None => Cow::Borrowed(schema),
-    }
-}
-
 /// The key under which the provider takes the output limit when we set it.
 pub(super) fn limit_key(quirk: OutputLimitKey) -> &'static str {
     match quirk {
@@ -355,33 +274,5 @@ fn effort_word(level: Effort) -> &'static str {
         Effort::High => "high",
         Effort::Xhigh => "xhigh",
         Effort::Max => "max",
-    }
-}
-
-fn write_choice(w: &mut Writer<'_>, choice: &ToolChoice) {
-    let named = |w: &mut Writer<'_>, name: &str| {
-        w.begin_object();
-        w.key("type").str("function");
-        w.key("function").begin_object();
-        w.key("name").str(name);
-        w.end_object();
-        w.end_object();
-    };
-    match choice {
-        ToolChoice::Auto => w.str("auto"),
-        ToolChoice::None => w.str("none"),
-        ToolChoice::Required => w.str("required"),
-        ToolChoice::Named(name) => named(w, name),
-        ToolChoice::Allowed { names, required } => {
-            w.begin_object();
-            w.key("type").str("allowed_tools");
-            w.key("allowed_tools").begin_object();
-            w.key("mode").str(if *required { "required" } else { "auto" });
-            w.key("tools").begin_array();
-            names.iter().for_each(|name| named(w, name));
-            w.end_array();
-            w.end_object();
-            w.end_object();
-        }
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     json::{Fields, Json, Within},
     openai_chat::{
         answer::made_up_id,
-        memo::callers_id,
+        memo::{callers_id, callers_name},
         messages::{arguments, call_seal, is_only_a_signature},
     },
 };
@@ -168,7 +168,8 @@ impl Choice {
             Some(at) => at,
             None => {
                 let id = id.map(|id| callers_id(memo, id.into_owned()));
-                self.begin_tool(wire_index, id, name.unwrap_or_default(), kind, answer, emit)?
+                let name = callers_name(memo, name.unwrap_or_default().into_owned());
+                self.begin_tool(wire_index, id, name.into(), kind, answer, emit)?
             }
         };
         let part = self.tools[at].part;
