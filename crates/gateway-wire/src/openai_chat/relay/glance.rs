@@ -85,13 +85,18 @@ impl Glance {
 
     fn choice(&mut self, cursor: &mut Cursor<'_>, n: u64, seen: &mut Seen) -> Result<(), WireError> {
         let (mut first, mut index, mut called, mut native) = (true, n, false, None);
+        let (mut has_delta, mut message) = (false, None);
         while let Some(key) = cursor.key(std::mem::take(&mut first))? {
             match cursor.bytes(key) {
                 b"index" => {
                     let range = cursor.value()?;
                     index = std::str::from_utf8(cursor.bytes(range)).ok().and_then(|text| text.parse().ok()).unwrap_or(n);
                 }
-                b"delta" | b"message" if cursor.kind()? == Kind::Object => called |= self.delta(cursor)?,
+                b"delta" if cursor.kind()? == Kind::Object => {
+                    has_delta = true;
+                    called |= self.delta(cursor)?;
+                }
+                b"message" if cursor.kind()? == Kind::Object => message = Some(cursor.value()?),
                 b"finish_reason" if cursor.kind()? == Kind::String => {
                     let range = cursor.string()?;
                     native = Some(range).filter(|range| !range.is_empty());
@@ -100,6 +105,10 @@ impl Glance {
                     cursor.value()?;
                 }
             }
+        }
+        // Beside a delta, a message repeats what all of them said.
+        if let (Some(message), false) = (message, has_delta) {
+            called |= self.delta(&mut Cursor::new(cursor.bytes(message)))?;
         }
         let choice = seen.choice(index);
         choice.called |= called;
