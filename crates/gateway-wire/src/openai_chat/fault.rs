@@ -15,7 +15,7 @@ use crate::{
 
 mod classify;
 
-use classify::{Verdict, classify};
+use classify::{Verdict, classify, says_out_of_money};
 
 /// Longest provider message that is passed on.
 const MESSAGE_BYTES_MAX: usize = 2_000;
@@ -84,6 +84,9 @@ fn fault(status: StatusCode, headers: &HeaderMap, body: &Bytes) -> Fault {
 }
 
 fn shown(said: &Said, status: StatusCode, hidden: bool) -> Cow<'static, str> {
+    if hidden && (status == StatusCode::PAYMENT_REQUIRED || says_out_of_money(said)) {
+        return "the gateway's account at the provider is out of money; the operator must look at it".into();
+    }
     if hidden {
         return "the provider refused the gateway's own credential; the operator must look at it".into();
     }

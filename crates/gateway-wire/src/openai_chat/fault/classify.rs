@@ -32,6 +32,14 @@ const fn credential(kind: FaultKind) -> Verdict {
     Verdict { kind, retry: Retry::NextDeployment, blames_credential: true }
 }
 
+/// Whether the account has no money left, which OpenAI tells as a rate limit.
+pub(super) fn says_out_of_money(said: &Said) -> bool {
+    let named = |word: &str| said.code.eq_ignore_ascii_case(word) || said.kind.eq_ignore_ascii_case(word);
+    let message = said.message.to_ascii_lowercase();
+    let told = ["credit balance is too low", "insufficient balance"].iter().any(|words| message.contains(words));
+    named("insufficient_quota") || named("billing_error") || told
+}
+
 /// What the body says is more exact than the status, which differs between vendors for one thing.
 fn by_words(status: StatusCode, said: &Said) -> Option<Verdict> {
     let message = said.message.to_ascii_lowercase();
@@ -49,7 +57,7 @@ fn by_words(status: StatusCode, said: &Said) -> Option<Verdict> {
         // Another deployment of the route may have a larger window; this one never will.
         return Some(verdict(FaultKind::ContextLength, Retry::NextDeployment));
     }
-    if named("insufficient_quota") || named("billing_error") || has(&["credit balance is too low", "insufficient balance"]) {
+    if says_out_of_money(said) {
         return Some(credential(FaultKind::Unavailable));
     }
     if named("api_key_invalid") || named("invalid_api_key") || has(&["incorrect api key", "api key not valid", "invalid api key"]) {
