@@ -3,6 +3,8 @@
 //! Each round starts the real binary, loads it with whole answers, streams, fallbacks and hang-ups, kills it at a random
 //! moment, starts it again on the same database, and compares what every caller saw with what the ledger says.
 
+#[path = "crash/paced.rs"]
+mod paced;
 #[path = "support/process.rs"]
 mod process;
 

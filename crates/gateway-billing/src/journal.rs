@@ -73,8 +73,15 @@ impl Default for JournalOptions {
 /// One thing to be written.
 pub(crate) enum Command {
     Hold(Arc<Held>),
-    Progress(Arc<Held>, Box<Draft>),
-    End { held: Arc<Held>, end: End, attempts: Vec<AttemptRow>, ended_at: i64, _slot: Option<OwnedSemaphorePermit> },
+    /// The writer fills it with the newest checkpoint there is when it writes.
+    Progress(Arc<Held>, Option<Box<Draft>>),
+    End {
+        held: Arc<Held>,
+        end: End,
+        attempts: Vec<AttemptRow>,
+        ended_at: i64,
+        _slot: Option<OwnedSemaphorePermit>,
+    },
     Job(Box<dyn Job>),
 }
 

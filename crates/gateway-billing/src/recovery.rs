@@ -3,7 +3,7 @@
 //! A hold with a checkpoint is settled at it, never above what was held; a hold without one is released: the run ended
 //! within one group commit of its first byte, or before it. After this no hold of an earlier run is open.
 
-use std::sync::{Arc, atomic::AtomicBool};
+use std::sync::Arc;
 
 use gateway_core::{KeyId, RequestId};
 use rusqlite::Connection;
@@ -124,7 +124,7 @@ pub(crate) fn open_holds(connection: &Connection, book: &Book) -> Result<Vec<Orp
             created_at: 0,
             committed: Ticket::default(),
             ended: Ticket::default(),
-            progress_queued: AtomicBool::new(false),
+            progress: parking_lot::Mutex::default(),
         };
         held.committed.resolve(Ok(()));
         open.push((Arc::new(held), row.progress));

@@ -1,9 +1,6 @@
 //! A hold from its reservation to its end, and the log of the attempts it pays for.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::Arc;
 
 use gateway_core::{Attempt, AttemptEnd, AttemptLog, Clock, Deployment, InputSize, PartialUsage, Reached, RequestId, Usage};
 use parking_lot::Mutex;
@@ -104,7 +101,7 @@ impl Admission {
             created_at: request.received_at,
             committed: Ticket::default(),
             ended: Ticket::default(),
-            progress_queued: AtomicBool::new(false),
+            progress: Mutex::default(),
         });
         let journal = ledger.journal();
         wallet.hold(size.amount, || {
@@ -162,21 +159,15 @@ impl Admission {
         self.open.held.committed.wait().await
     }
 
-    /// Notes what a caller has been given so far and has it written as a checkpoint, unless one is on its way already.
-    /// Memory only. `true`: a checkpoint was queued.
+    /// Notes what a caller has been given so far and has it written as a checkpoint. One that is still in the queue is
+    /// replaced, so that what is written is never older than its commit. Memory only. `true`: it will be written.
     pub fn progress(&self, deployment: &Arc<Deployment>, seen: PartialUsage) -> bool {
-        let queued = if self.open.held.progress_queued.swap(true, Ordering::AcqRel) {
-            false
-        } else {
-            let draft = self.open.draft(deployment, &FinalUsage::Counted(seen.clone()));
-            let pushed = draft.is_some_and(|draft| self.open.journal.push(Command::Progress(Arc::clone(&self.open.held), Box::new(draft))));
-            if !pushed {
-                self.open.held.progress_queued.store(false, Ordering::Release);
-            }
-            pushed
-        };
+        let draft = self.open.draft(deployment, &FinalUsage::Counted(seen.clone()));
         *self.last_seen.lock() = Some((Arc::clone(deployment), seen));
-        queued
+        let Some(draft) = draft else { return false };
+        let held = &self.open.held;
+        let waiting = held.progress.lock().replace(Box::new(draft)).is_some();
+        waiting || self.open.journal.push(Command::Progress(Arc::clone(held), None))
     }
 
     /// Charges what was used. The charge is known at once and written in the background; this cannot wait or fail.

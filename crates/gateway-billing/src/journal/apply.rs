@@ -126,7 +126,8 @@ impl<'b> Rows<'b> {
                     self.by_id.insert(*held.id.as_bytes(), self.rows.len());
                     self.rows.push(Row { held, fresh: true, progress: None, end: None });
                 }
-                Command::Progress(held, draft) => self.row(held).progress = Some(draft),
+                Command::Progress(held, Some(draft)) => self.row(held).progress = Some(draft),
+                Command::Progress(_, None) => {}
                 Command::End { held, end, attempts, ended_at, .. } => {
                     let row = self.row(held);
                     if row.end.is_some() {

@@ -4,7 +4,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU8, Ordering},
+        atomic::{AtomicU8, Ordering},
     },
     task::{Context, Poll},
 };
@@ -88,8 +88,8 @@ pub(crate) struct Held {
     pub(crate) created_at: i64,
     pub(crate) committed: Ticket,
     pub(crate) ended: Ticket,
-    /// A progress row is on its way; another one may only follow it.
-    pub(crate) progress_queued: AtomicBool,
+    /// The newest checkpoint that the writer has not taken. While there is one, a command in the queue will come for it.
+    pub(crate) progress: Mutex<Option<Box<Draft>>>,
 }
 
 /// Where an answer was served.

@@ -238,6 +238,12 @@ impl<'c> Writer<'c> {
             // A probe after a failure must really write a page.
             self.connection.execute("UPDATE boot SET started_at = started_at WHERE id = ?1", [self.state.boot])?;
         }
+        for command in &mut *batch {
+            if let Command::Progress(held, draft) = command {
+                // What came while it was queued replaces it; after a failure it has its own, and perhaps a newer one.
+                *draft = held.progress.lock().take().or_else(|| draft.take());
+            }
+        }
         let now_us = self.clock.unix_us();
         let applied = apply(self.connection, &mut self.statements, &mut self.state, now_us, batch)?;
         self.failpoints.reached(Failpoint::BeforeCommit).map_err(|error| LedgerError::Down { problem: error.to_string().into() })?;
@@ -348,7 +354,7 @@ fn keep_ends(commands: Vec<Command>, error: &LedgerError) -> Vec<Command> {
 fn accept(command: Command) {
     match command {
         Command::Hold(held) => held.committed.resolve(Ok(())),
-        Command::Progress(held, _) => held.progress_queued.store(false, Ordering::Release),
+        Command::Progress(..) => {}
         Command::End { held, .. } => held.ended.resolve(Ok(())),
         Command::Job(job) => job.finish(Ok(())),
     }
@@ -361,7 +367,7 @@ fn refuse(command: Command, error: LedgerError) {
             held.wallet.undo_hold(held.amount);
             held.committed.resolve(Err(error));
         }
-        Command::Progress(held, _) => held.progress_queued.store(false, Ordering::Release),
+        Command::Progress(..) => {}
         Command::End { held, end, .. } => {
             held.wallet.undo_end(held.amount, End::taken(&end));
             held.ended.resolve(Err(error));

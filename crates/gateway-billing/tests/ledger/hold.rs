@@ -2,14 +2,15 @@
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
-use crate::stage::{Stage, routed};
+use crate::stage::{Stage, check, open, routed};
 use gateway_billing::{
-    hold::HoldOptions,
+    hold::{AdmitRequest, Billing as _, HoldOptions, OutputAsk, PricedCandidate},
     journal::{Failpoint, Failpoints, JournalOptions},
     ledger::LedgerOptions,
+    price::{PriceKey, SELL_BOOK},
 };
 use gateway_core::{
-    Fault, FaultKind, PartialUsage, Reply, ReplyBody, Retry, Usage,
+    Deployment, Fault, FaultKind, PartialUsage, Reply, ReplyBody, Retry, Usage,
     ir::{Delta, Event, PartKind},
     testing::{Act, Beat, ScriptedProvider, read_body},
 };
@@ -346,20 +347,12 @@ async fn counting_tokens_is_free() {
     assert_eq!(one(&stage, "SELECT COUNT(*) FROM hold").await, 0);
 }
 
-#[tokio::test]
-async fn a_dropped_admission_settles_what_was_seen() {
-    use gateway_billing::hold::{AdmitRequest, Billing as _, OutputAsk, PricedCandidate};
-    let stage = Stage::new(1_000_000_000).await;
-    let deployment = Arc::new(gateway_core::testing::deployment("model", "house"));
-    let key = gateway_billing::price::PriceKey {
-        book: gateway_billing::price::SELL_BOOK,
-        provider: "house",
-        upstream_model: "x",
-        model: "model",
-    };
+/// A streamed call to `model`, made by hand.
+fn by_hand(stage: &Stage, deployment: &Arc<Deployment>, n: u8) -> AdmitRequest {
+    let key = PriceKey { book: SELL_BOOK, provider: "house", upstream_model: "x", model: "model" };
     let now = stage.ledger.clock().unix_us();
     let price = stage.ledger.prices().lookup(key, now).unwrap().unwrap();
-    let request = |n: u8| AdmitRequest {
+    AdmitRequest {
         id: gateway_core::RequestId::v7(1, [n; 10]),
         org: stage.org,
         key: gateway_core::KeyId::from_bytes([2; 16]),
@@ -367,24 +360,58 @@ async fn a_dropped_admission_settles_what_was_seen() {
         requested_model: "model".into(),
         stream: true,
         received_at: now,
-        candidates: [PricedCandidate { deployment: Arc::clone(&deployment), price: Arc::clone(&price) }].into(),
+        candidates: [PricedCandidate { deployment: Arc::clone(deployment), price }].into(),
         input: gateway_core::InputSize::default(),
-        output: OutputAsk { limit: Some(100), choices: 1 },
+        output: OutputAsk { limit: Some(4_000), choices: 1 },
         names_tier: false,
-    };
-    let admission = stage.ledger.try_admit(&request(1)).unwrap();
+    }
+}
+
+fn seen(content_bytes: u64) -> PartialUsage {
+    PartialUsage { usage: Usage { input_uncached: Some(10), ..Usage::default() }, content_bytes }
+}
+
+#[tokio::test]
+async fn a_dropped_admission_settles_what_was_seen() {
+    let stage = Stage::new(1_000_000_000).await;
+    let deployment = Arc::new(gateway_core::testing::deployment("model", "house"));
+    let admit = |n| stage.ledger.try_admit(&by_hand(&stage, &deployment, n)).unwrap();
+    let admission = admit(1);
     admission.durable().await.unwrap();
-    let seen = PartialUsage { usage: Usage { input_uncached: Some(10), ..Usage::default() }, content_bytes: 40 };
-    assert!(admission.progress(&deployment, seen));
+    assert!(admission.progress(&deployment, seen(40)));
     drop(admission);
-    drop(stage.ledger.try_admit(&request(2)).unwrap());
+    drop(admit(2));
     stage.check().await;
     assert_eq!(stage.available().await, 1_000_000_000 - (20_000 + 80_000));
     // A request id is held once: the second row breaks a constraint and is refused alone.
-    let twice = [stage.ledger.try_admit(&request(1)).unwrap(), stage.ledger.try_admit(&request(3)).unwrap()];
+    let twice = [admit(1), admit(3)];
     assert!(twice[0].durable().await.is_err());
     twice[1].durable().await.unwrap();
     drop(twice);
     stage.check().await;
     assert_eq!(stage.available().await, 1_000_000_000 - (20_000 + 80_000));
+}
+
+#[tokio::test]
+async fn a_checkpoint_in_the_queue_gives_way_to_a_newer_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let stage = Stage::at(folder.path(), 1_000_000_000).await;
+    let deployment = Arc::new(gateway_core::testing::deployment("model", "house"));
+    let admission = stage.ledger.try_admit(&by_hand(&stage, &deployment, 1)).unwrap();
+    admission.durable().await.unwrap();
+    for bytes in [0, 2_048, 4_096] {
+        assert!(admission.progress(&deployment, seen(bytes)));
+    }
+    stage.ledger.flush().await;
+    assert!(admission.progress(&deployment, seen(6_144)));
+    assert!(admission.progress(&deployment, seen(8_000)));
+    stage.ledger.flush().await;
+    // As a kill would leave it: open, with what was last written.
+    std::mem::forget(admission);
+    stage.ledger.stop(Duration::ZERO).await;
+    drop(stage);
+    let ledger = open(folder.path(), |options| options).await;
+    check(&ledger).await;
+    let balance = ledger.balance("Acme", gateway_core::Mode::Live).await.unwrap();
+    assert_eq!(balance.available.amount.get(), 1_000_000_000 - (20_000 + 2_000 * 8_000));
 }
