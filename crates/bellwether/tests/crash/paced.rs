@@ -40,7 +40,7 @@ const CHECKPOINT_EVERY: Duration = Duration::from_millis(250);
 const CHECKPOINT_BYTES: u64 = 2_048;
 /// Then it travels: 50 ms at most in the queue, the commit that is on its way, and its own. A commit slower than 250 ms
 /// closes admission, so this is the most that a healthy ledger takes.
-const COMMIT: Duration = Duration::from_millis(50 + 2 * 250);
+pub(super) const COMMIT: Duration = Duration::from_millis(50 + 2 * 250);
 
 /// At most so long after the gateway has handed a frame to its socket the caller has noted it.
 const LAG: Duration = Duration::from_millis(50);
@@ -75,19 +75,33 @@ struct Log {
     /// Bytes of content the upstream has handed to its socket.
     sent: AtomicU64,
     /// When the caller had read how many of them.
-    read: Mutex<Vec<(Instant, u64)>>,
+    read: Mutex<Reading>,
 }
 
-impl Log {
-    /// When the caller had last read something.
-    fn last_by(&self, at: Instant) -> Option<Instant> {
-        let read = self.read.lock().expect("nobody panics in it");
-        read.iter().rev().map(|(when, _)| *when).find(|when| *when <= at)
+/// When a caller had read how many bytes of content.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Reading(Vec<(Instant, u64)>);
+
+impl Reading {
+    pub(super) fn note(&mut self, bytes: u64) {
+        self.0.push((now(), bytes));
     }
 
-    fn read_by(&self, at: Instant) -> u64 {
-        let read = self.read.lock().expect("nobody panics in it");
-        read.iter().rev().find(|(when, _)| *when <= at).map_or(0, |(_, bytes)| *bytes)
+    /// All of it.
+    pub(super) fn all(&self) -> u64 {
+        self.0.last().map_or(0, |(_, bytes)| *bytes)
+    }
+
+    fn by(&self, at: Instant) -> u64 {
+        self.0.iter().rev().find(|(when, _)| *when <= at).map_or(0, |(_, bytes)| *bytes)
+    }
+
+    /// How much of it must have its checkpoint on disk when the process is killed. At each frame all that is older than the
+    /// interval has one, and all but less than the allowed bytes; then it has to be committed.
+    pub(super) fn checkpointed(&self, killed: Instant) -> u64 {
+        let written = killed - COMMIT;
+        let Some((last, bytes)) = self.0.iter().rev().find(|(when, _)| *when <= written) else { return 0 };
+        self.by(*last - LAG - CHECKPOINT_EVERY).max(bytes.saturating_sub(CHECKPOINT_BYTES - 1))
     }
 }
 
@@ -132,12 +146,8 @@ async fn check(round: usize, pace: Pace, log: &Log, killed: Instant, url: &str, 
     let id = log.id.lock().expect("nobody panics in it").clone();
     let receipt = receipt(url, key, &id).await.unwrap_or_else(|| panic!("round {round}: {id} delivered and left no hold"));
     let charge: u64 = receipt["charge"]["nano"].as_str().and_then(|nano| nano.parse().ok()).unwrap_or(0);
-    let (sent, read) = (log.sent.load(Ordering::Relaxed), log.read_by(killed));
-    // At each frame all that is older than the interval has its checkpoint, and all but less than the allowed bytes.
-    let last = log.last_by(killed - COMMIT).unwrap_or(killed);
-    let by_time = log.read_by(last - LAG - CHECKPOINT_EVERY);
-    let by_bytes = log.read_by(killed - COMMIT).saturating_sub(CHECKPOINT_BYTES - 1);
-    let least = by_time.max(by_bytes);
+    let reading = log.read.lock().expect("nobody panics in it").clone();
+    let (sent, read, least) = (log.sent.load(Ordering::Relaxed), reading.by(killed), reading.checkpointed(killed));
     let story = format!(
         "round {round}, {} stream {id}: the upstream sent {sent} bytes, the caller read {read} before the kill, of which at least {least} had \
          their checkpoint; charged {charge}, at least {} and at most {} expected: {receipt}",
@@ -152,7 +162,7 @@ async fn check(round: usize, pace: Pace, log: &Log, killed: Instant, url: &str, 
     assert_eq!(charge, INPUT * RATES.0 + tokens * RATES.1, "no whole number of tokens: {story}");
     assert_eq!(tokens % (pace.frame as u64 / 4), 0, "no state that the stream was ever in: {story}");
     let lost = read.saturating_sub(tokens * 4);
-    let since = log.read.lock().expect("nobody panics in it").iter().find(|(_, bytes)| *bytes > tokens * 4).map(|(at, _)| *at);
+    let since = reading.0.iter().find(|(_, bytes)| *bytes > tokens * 4).map(|(at, _)| *at);
     (lost, since.filter(|_| lost > 0).map_or(Duration::ZERO, |at| killed.saturating_duration_since(at)))
 }
 
@@ -172,7 +182,6 @@ async fn call(url: String, key: String, n: usize, logs: Arc<Vec<Log>>) {
     let (mut rest, mut bytes) = (String::new(), 0);
     // It ends with the kill.
     while let Ok(Some(chunk)) = response.chunk().await {
-        let at = now();
         rest.push_str(std::str::from_utf8(&chunk).expect("the upstream writes ASCII"));
         while let Some(end) = rest.find("\n\n") {
             let event: String = rest.drain(..end + 2).collect();
@@ -180,7 +189,7 @@ async fn call(url: String, key: String, n: usize, logs: Arc<Vec<Log>>) {
             let event: Value = serde_json::from_str(data).expect("whole events");
             bytes += event["delta"]["text"].as_str().map_or(0, str::len) as u64;
         }
-        log.read.lock().expect("nobody panics in it").push((at, bytes));
+        log.read.lock().expect("nobody panics in it").note(bytes);
     }
 }
 
