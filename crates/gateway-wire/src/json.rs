@@ -31,6 +31,7 @@ mod write;
 
 pub use cursor::{Cursor, DEPTH_MAX, Kind};
 pub use fields::Fields;
+pub(crate) use scan::check_utf8;
 pub use scan::{Scan, SizeRules, scan, top_level};
 pub use value::{Json, Within};
 pub use write::{Writer, write_str};

@@ -66,7 +66,11 @@ pub fn scan(body: &[u8], rules: &SizeRules) -> Result<Scan, WireError> {
     Ok(Scan { spans, input: sizer.input, sealed: holds_seal(body) })
 }
 
-fn check_utf8(body: &[u8]) -> Result<(), WireError> {
+/// Whether the document is text.
+///
+/// # Errors
+/// It is not, and from which byte on.
+pub(crate) fn check_utf8(body: &[u8]) -> Result<(), WireError> {
     match std::str::from_utf8(body) {
         Ok(_) => Ok(()),
         Err(e) => Err(WireError::new(format!("the body is not valid UTF-8 at byte {}", e.valid_up_to()))),

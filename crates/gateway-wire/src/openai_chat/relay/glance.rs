@@ -1,4 +1,4 @@
-//! One look at a chunk: where the model's name stands, and what the meter wants to know. Allocates only for usage.
+//! One look at a chunk or a whole answer: where the model's name stands, and what the meter wants to know. Allocates only for usage.
 
 use std::ops::Range;
 
@@ -9,7 +9,7 @@ use crate::{
     openai_chat::{answer::usage_of, finish},
 };
 
-/// What was seen of all chunks so far.
+/// What was seen of all chunks so far, or of the answer.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     choices: Vec<SeenChoice>,
@@ -18,28 +18,36 @@ pub(super) struct Seen {
 #[derive(Debug)]
 struct SeenChoice {
     index: u64,
+    spoke: bool,
     called: bool,
     finished: bool,
 }
 
 impl Seen {
+    /// Every choice came with a message, and there is one.
+    pub(super) fn is_answer(&self) -> bool {
+        !self.choices.is_empty() && self.choices.iter().all(|choice| choice.spoke)
+    }
+
     pub(super) fn is_finished(&self) -> bool {
         !self.choices.is_empty() && self.choices.iter().all(|choice| choice.finished)
     }
 
     fn choice(&mut self, index: u64) -> &mut SeenChoice {
         let at = self.choices.iter().position(|choice| choice.index == index).unwrap_or_else(|| {
-            self.choices.push(SeenChoice { index, called: false, finished: false });
+            self.choices.push(SeenChoice { index, spoke: false, called: false, finished: false });
             self.choices.len() - 1
         });
         &mut self.choices[at]
     }
 }
 
-/// One chunk.
+/// One chunk, or a whole answer.
 #[derive(Debug, Default)]
 pub(super) struct Glance {
+    /// The last one, where the key is repeated.
     pub(super) model: Option<Range<usize>>,
+    pub(super) models: usize,
     pub(super) content_bytes: usize,
     pub(super) commits: bool,
     pub(super) finishes: Vec<FinishReason>,
@@ -66,6 +74,7 @@ impl Glance {
                 }
                 b"model" => {
                     let range = cursor.value()?;
+                    glance.models += 1;
                     glance.model = (cursor.bytes(range.clone()).first() == Some(&b'"')).then_some(range);
                 }
                 b"usage" | b"x_groq" => has_usage |= !is_null(&mut cursor)?,
@@ -106,11 +115,13 @@ impl Glance {
                 }
             }
         }
+        let spoke = has_delta || message.is_some();
         // Beside a delta, a message repeats what all of them said.
         if let (Some(message), false) = (message, has_delta) {
             called |= self.delta(&mut Cursor::new(cursor.bytes(message)))?;
         }
         let choice = seen.choice(index);
+        choice.spoke |= spoke;
         choice.called |= called;
         if let Some(native) = native
             && !choice.finished

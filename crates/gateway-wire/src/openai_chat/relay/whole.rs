@@ -1,45 +1,64 @@
 //! The fast path of a whole answer.
 
-use bytes::Bytes;
-use gateway_core::{
-    Fault, RelayCtx, Signal, WireError,
-    ir::{ChatResponse, PartBody},
-};
+use bytes::{Bytes, BytesMut};
+use gateway_core::{Fault, RelayCtx, Signal, WireError, ir::FinishReason};
 
+use super::glance::{Glance, Seen};
 use crate::{
-    json::top_level,
+    json::{check_utf8, top_level, write_str},
     openai_chat::{answer, fault},
     splice::Splice,
 };
 
-/// The answer is read in full: malformed JSON or an error inside a 200 must be found before anything goes out.
+/// One look at the whole answer: malformed JSON or an error inside a 200 must be found before anything goes out.
 pub(in crate::openai_chat) fn whole(ctx: &RelayCtx, body: &Bytes, emit: &mut dyn FnMut(Signal)) -> Result<Bytes, Fault> {
     if let Some(fault) = fault::in_body(body) {
         return Err(fault);
     }
-    let answer = answer::decode(body, &ctx.memo).map_err(WireError::into_upstream_fault)?;
-    let spans = top_level(body).map_err(WireError::into_upstream_fault)?;
-    report(&answer, emit);
-    let mut splice = Splice::new(body, &spans);
-    if !splice.has("model") {
-        return Ok(body.clone());
-    }
-    splice.set_str("model", &ctx.render.model);
-    Ok(splice.apply())
+    let mut seen = Seen::default();
+    let glance = look(ctx, body, &mut seen).map_err(WireError::into_upstream_fault)?;
+    report(&glance, &seen, emit);
+    rename(ctx, body, &glance).map_err(WireError::into_upstream_fault)
 }
 
-fn report(answer: &ChatResponse, emit: &mut dyn FnMut(Signal)) {
-    let bytes = answer.choices.iter().flat_map(|choice| &choice.parts).map(|part| match &part.body {
-        PartBody::Text { text, .. } | PartBody::Reasoning(text) | PartBody::Refusal(text) => text.len(),
-        PartBody::ToolCall(call) => call.arguments.len(),
-        PartBody::Media(_) | PartBody::ToolResult(_) | PartBody::Opaque { .. } => 0,
-    });
-    emit(Signal::Content { bytes: bytes.sum() });
-    emit(Signal::Commit);
-    if let Some(choice) = answer.choices.first() {
-        emit(Signal::Finish(choice.finish.reason));
+fn look(ctx: &RelayCtx, body: &[u8], seen: &mut Seen) -> Result<Glance, WireError> {
+    check_utf8(body)?;
+    let glance = Glance::at(body, seen)?;
+    if !seen.is_answer() {
+        // What it is instead, and what is wrong with it, a full reading tells.
+        answer::decode(body, &ctx.memo)?;
     }
-    if let Some(usage) = &answer.usage {
+    Ok(glance)
+}
+
+fn report(glance: &Glance, seen: &Seen, emit: &mut dyn FnMut(Signal)) {
+    emit(Signal::Content { bytes: glance.content_bytes });
+    emit(Signal::Commit);
+    if seen.is_answer() {
+        emit(Signal::Finish(glance.finishes.first().copied().unwrap_or(FinishReason::Other)));
+    }
+    if let Some(usage) = &glance.usage {
         emit(Signal::Usage { usage: usage.clone(), is_final: true });
+    }
+}
+
+/// The answer under the public name of its model.
+fn rename(ctx: &RelayCtx, body: &Bytes, glance: &Glance) -> Result<Bytes, WireError> {
+    match &glance.model {
+        Some(model) if glance.models == 1 => {
+            let mut out = BytesMut::with_capacity(body.len() + ctx.render.model.len() + 2);
+            out.extend_from_slice(&body[..model.start]);
+            write_str(&mut out, &ctx.render.model);
+            out.extend_from_slice(&body[model.end..]);
+            Ok(out.freeze())
+        }
+        None if glance.models == 0 => Ok(body.clone()),
+        // Repeated, or no string.
+        Some(_) | None => {
+            let spans = top_level(body)?;
+            let mut splice = Splice::new(body, &spans);
+            splice.set_str("model", &ctx.render.model);
+            Ok(splice.apply())
+        }
     }
 }
