@@ -195,8 +195,8 @@ fn claim(connection: &Connection, path: &Path) -> Result<(), LedgerError> {
         connection.pragma_update(None, "foreign_keys", "ON")?;
         // A backstop: the writer checkpoints when it is idle.
         connection.pragma_update_and_check(None, "wal_autocheckpoint", 8_000, |_| Ok(()))?;
-        // 32 MiB: the right edge of every index stays in memory.
-        connection.pragma_update(None, "cache_size", -32_768)?;
+        // 8 MiB: the right edge of every index stays in memory, which is what the writer touches.
+        connection.pragma_update(None, "cache_size", -8_192)?;
         connection.set_prepared_statement_cache_capacity(64);
         Ok(())
     };

@@ -100,7 +100,7 @@ where
 {
     /// Tries the keys in turn. Another key takes over at once, uncounted, when the provider refused this one before it
     /// did any work.
-    async fn attempt_live(&self, attempt: &Attempt, prepared: Prepared) -> Result<Reply, Fault> {
+    async fn attempt_live(&self, attempt: &Attempt, mut prepared: Prepared) -> Result<Reply, Fault> {
         let mut tried = Vec::new();
         let mut last: Option<Fault> = None;
         loop {
@@ -108,7 +108,8 @@ where
                 Ok(credential) => credential,
                 Err(readiness) => return Err(last.unwrap_or_else(|| self.no_credential(readiness))),
             };
-            let mut request = prepared.request.clone();
+            let several = self.credentials.len() > 1;
+            let mut request = if several { prepared.request.clone() } else { std::mem::take(&mut prepared.request) };
             self.adapter.authorize(&mut request, credential.as_ref()).await?;
             let result = self.exchange(&self.transport, attempt, &prepared, request).await;
             let Some(credential) = credential else { return result };

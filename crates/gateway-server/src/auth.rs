@@ -45,11 +45,11 @@ pub struct Auth<S> {
     admin: AdminCheck,
 }
 
-impl<S: Stage<Known, Answer = Answer, Error = Failed>> Stage<Arrival> for Auth<S> {
+impl<S: Stage<Known, Answer = Answer, Error = Failed>> Stage<Box<Arrival>> for Auth<S> {
     type Answer = Answer;
     type Error = Failed;
 
-    async fn serve(&self, arrival: Arrival) -> Result<Answer, Failed> {
+    async fn serve(&self, arrival: Box<Arrival>) -> Result<Answer, Failed> {
         let who = match arrival.matched.target.access() {
             Access::Anybody => Who::Anybody,
             Access::Admin => {

@@ -67,11 +67,11 @@ pub struct BodyLimit<S> {
     limits: BodyLimits,
 }
 
-impl<S: Stage<Arrival, Answer = Answer, Error = Failed>> Stage<Arrival> for BodyLimit<S> {
+impl<S: Stage<Box<Arrival>, Answer = Answer, Error = Failed>> Stage<Box<Arrival>> for BodyLimit<S> {
     type Answer = Answer;
     type Error = Failed;
 
-    async fn serve(&self, mut arrival: Arrival) -> Result<Answer, Failed> {
+    async fn serve(&self, mut arrival: Box<Arrival>) -> Result<Answer, Failed> {
         arrival.body.limits = self.limits;
         if arrival.body.announced() > self.limits.bytes as u64 {
             return Err(too_large(self.limits.bytes).into());
@@ -130,7 +130,11 @@ impl Drop for CallerBody {
     }
 }
 
-/// Joins the frames. A body that came in one piece is not copied.
+/// A body up to this size is copied out of the connection's buffer, which is larger: the connection then reads on into that
+/// buffer, where it would otherwise need another for as long as the body lives.
+const COPIED_BYTES_MAX: usize = 6 * 1_024;
+
+/// Joins the frames. A large body that came in one piece is not copied.
 async fn gather(incoming: &mut Incoming, limit: usize) -> Result<Bytes, Fault> {
     let expected = usize::try_from(incoming.size_hint().lower()).unwrap_or(limit).min(limit);
     let mut first = Bytes::new();
@@ -150,7 +154,11 @@ async fn gather(incoming: &mut Incoming, limit: usize) -> Result<Bytes, Fault> {
         }
         rest.extend_from_slice(&data);
     }
-    Ok(if rest.is_empty() { first } else { rest.freeze() })
+    Ok(match rest.is_empty() {
+        true if first.len() <= COPIED_BYTES_MAX => Bytes::copy_from_slice(&first),
+        true => first,
+        false => rest.freeze(),
+    })
 }
 
 async fn discard(mut incoming: Incoming) {

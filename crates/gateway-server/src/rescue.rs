@@ -53,7 +53,7 @@ pub struct Rescue<S> {
     clock: Arc<dyn Clock>,
 }
 
-impl<S: Stage<Arrival, Answer = Response<EdgeBody>, Error = Refused>> Stage<Request<Incoming>> for Rescue<S> {
+impl<S: Stage<Box<Arrival>, Answer = Response<EdgeBody>, Error = Refused>> Stage<Request<Incoming>> for Rescue<S> {
     type Answer = Response<EdgeBody>;
     type Error = Infallible;
 
@@ -68,7 +68,7 @@ impl<S: Stage<Arrival, Answer = Response<EdgeBody>, Error = Refused>> Stage<Requ
         };
         let bodiless = head.method == Method::HEAD;
         let body = CallerBody::new(incoming, &head.headers);
-        let arrival = Arrival { id, received_at, arrived: self.clock.monotonic(), matched, head, body };
+        let arrival = Box::new(Arrival { id, received_at, arrived: self.clock.monotonic(), matched, head, body });
         let mut response = match AssertUnwindSafe(self.inner.serve(arrival)).catch_unwind().await {
             Ok(Ok(response)) => response,
             Ok(Err(Refused { fault, mut record })) => {

@@ -22,7 +22,7 @@ pub trait Stage<Q>: Send + Sync + 'static {
     fn serve(&self, request: Q) -> impl Future<Output = Result<Self::Answer, Self::Error>> + Send;
 }
 
-/// A request whose head has been read.
+/// A request whose head has been read. It travels in a box: each stage's future would otherwise hold it, twice over.
 pub struct Arrival {
     pub(crate) id: RequestId,
     pub(crate) received_at: SystemTime,
@@ -58,13 +58,13 @@ pub enum Who {
 
 /// A request whose sender has shown what the path demands.
 pub struct Known {
-    pub(crate) arrival: Arrival,
+    pub(crate) arrival: Box<Arrival>,
     pub(crate) who: Who,
 }
 
 /// An authenticated request for a model. Only the site makes one, and only from [`Who::Caller`].
 pub struct Asked {
-    pub(crate) arrival: Arrival,
+    pub(crate) arrival: Box<Arrival>,
     pub(crate) principal: Arc<Principal>,
     pub(crate) ingress: Arc<dyn Ingress>,
 }

@@ -47,11 +47,11 @@ pub struct Trace<S> {
     drain: Drain,
 }
 
-impl<S: Stage<Arrival, Answer = Answer, Error = Failed>> Stage<Arrival> for Trace<S> {
+impl<S: Stage<Box<Arrival>, Answer = Answer, Error = Failed>> Stage<Box<Arrival>> for Trace<S> {
     type Answer = Response<EdgeBody>;
     type Error = Refused;
 
-    async fn serve(&self, arrival: Arrival) -> Result<Response<EdgeBody>, Refused> {
+    async fn serve(&self, arrival: Box<Arrival>) -> Result<Response<EdgeBody>, Refused> {
         let mut record = Box::new(Record {
             id: arrival.id,
             arrived: arrival.arrived,

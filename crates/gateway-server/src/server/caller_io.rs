@@ -176,6 +176,10 @@ impl<T: AsyncRead + Unpin> Read for CallerIo<T> {
             let taken = this.replay.len().min(buf.remaining());
             buf.put_slice(&this.replay[..taken]);
             this.replay.advance(taken);
+            if this.replay.is_empty() {
+                // An empty slice would keep its buffer for as long as the connection lives.
+                this.replay = Bytes::new();
+            }
             return Poll::Ready(Ok(()));
         }
         match Pin::new(&mut this.io).poll_read(cx, buf) {

@@ -118,15 +118,25 @@ where
         return;
     }
     let mut phases = connections.drain.phases();
-    let mut phases_for_greeting = connections.drain.phases();
-    let greeting = pin!(tokio::time::timeout(connections.limits.header_read, greet(stream, tls)));
-    let greeted = match select(greeting, pin!(phases_for_greeting.wait_for(|phase| *phase == Phase::Cutting))).await {
-        Either::Left((Ok(Some(greeted)), _)) => greeted,
-        Either::Left(_) | Either::Right(_) => return,
-    };
-    match greeted {
-        Greeted::Plain(stream, version, replay) => connections.serve(stream, version, replay, &mut phases).await,
-        Greeted::Tls(stream, version) => connections.serve(*stream, version, Bytes::new(), &mut phases).await,
+    match greet_in_time(stream, tls, connections.limits.header_read, &mut phases).await {
+        Some(Greeted::Plain(stream, version, replay)) => connections.serve(stream, version, replay, &mut phases).await,
+        Some(Greeted::Tls(stream, version)) => connections.serve(*stream, version, Bytes::new(), &mut phases).await,
+        None => {}
+    }
+}
+
+/// [`greet`] within a time limit, and not beyond the end of the server.
+async fn greet_in_time(
+    stream: TcpStream,
+    tls: Option<TlsAcceptor>,
+    limit: Duration,
+    phases: &mut tokio::sync::watch::Receiver<Phase>,
+) -> Option<Greeted> {
+    // A handshake needs much memory for a short time, which the connection's task must not keep.
+    let greeting = Box::pin(tokio::time::timeout(limit, greet(stream, tls)));
+    match select(greeting, pin!(phases.wait_for(|phase| *phase == Phase::Cutting))).await {
+        Either::Left((Ok(greeted), _)) => greeted,
+        Either::Left((Err(_), _)) | Either::Right(_) => None,
     }
 }
 
@@ -168,8 +178,9 @@ where
                 drive(connection, phases, http1::Connection::graceful_shutdown).await;
             }
             Version::Http2 => {
-                let connection = pin!(self.http2.serve_connection(io, service));
-                drive(connection, phases, http2::Connection::graceful_shutdown).await;
+                // Much larger than its elder, and the elder's task must not pay for it.
+                let mut connection = Box::pin(self.http2.serve_connection(io, service));
+                drive(connection.as_mut(), phases, http2::Connection::graceful_shutdown).await;
             }
         }
     }

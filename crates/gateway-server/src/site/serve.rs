@@ -63,13 +63,14 @@ impl<S: Stage<Asked, Answer = Answer, Error = Failed>> Stage<Known> for SiteServ
             let principal = caller(who)?;
             return self.inner.serve(Asked { arrival, principal, ingress }).await;
         }
-        let response = self.own(arrival, who).await?;
+        // Boxed, so that calls do not carry its size about.
+        let response = Box::pin(self.own(arrival, who)).await?;
         Ok(Answer { response: response.map(EdgeBody::whole), seen: Seen::default() })
     }
 }
 
 impl<S> SiteService<S> {
-    async fn own(&self, arrival: Arrival, who: Who) -> Result<Response<Bytes>, Fault> {
+    async fn own(&self, arrival: Box<Arrival>, who: Who) -> Result<Response<Bytes>, Fault> {
         let head = &arrival.head;
         match arrival.matched.target {
             Target::Mount(n, _) => self.mounted(n, arrival, who).await,
@@ -101,14 +102,15 @@ impl<S> SiteService<S> {
         }
     }
 
-    async fn mounted(&self, n: usize, arrival: Arrival, who: Who) -> Result<Response<Bytes>, Fault> {
+    async fn mounted(&self, n: usize, arrival: Box<Arrival>, who: Who) -> Result<Response<Bytes>, Fault> {
         let mount = self.site.mounts.get(n).ok_or_else(|| self.site.no_such_path(&arrival.head.method, arrival.head.uri.path()))?;
         let principal = match who {
             Who::Caller(principal) => Some(principal),
             Who::Anybody | Who::Admin => None,
         };
-        let body = arrival.body.read().await?;
-        mount.serve(MountRequest { request_id: arrival.id, principal, head: arrival.head, body }).await
+        let Arrival { id, head, body, .. } = *arrival;
+        let body = body.read().await?;
+        mount.serve(MountRequest { request_id: id, principal, head, body }).await
     }
 
     fn readiness(&self) -> Response<Bytes> {
