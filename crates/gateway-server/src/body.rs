@@ -130,11 +130,8 @@ impl Drop for CallerBody {
     }
 }
 
-/// A body up to this size is copied out of the connection's buffer, which is larger: the connection then reads on into that
-/// buffer, where it would otherwise need another for as long as the body lives.
-const COPIED_BYTES_MAX: usize = 6 * 1_024;
-
-/// Joins the frames. A large body that came in one piece is not copied.
+/// Joins the frames. A body that came in one piece is not copied: it lies in the connection's buffer, which the head's
+/// values keep alive anyway.
 async fn gather(incoming: &mut Incoming, limit: usize) -> Result<Bytes, Fault> {
     let expected = usize::try_from(incoming.size_hint().lower()).unwrap_or(limit).min(limit);
     let mut first = Bytes::new();
@@ -154,11 +151,7 @@ async fn gather(incoming: &mut Incoming, limit: usize) -> Result<Bytes, Fault> {
         }
         rest.extend_from_slice(&data);
     }
-    Ok(match rest.is_empty() {
-        true if first.len() <= COPIED_BYTES_MAX => Bytes::copy_from_slice(&first),
-        true => first,
-        false => rest.freeze(),
-    })
+    Ok(if rest.is_empty() { first } else { rest.freeze() })
 }
 
 async fn discard(mut incoming: Incoming) {
