@@ -5,7 +5,9 @@
 //! together are exactly the bytes that came in.
 //!
 //! Lines end in `\n`, `\r\n` or `\r`; several `data:` lines join with `\n`; a line that begins with `:` is a comment; the
-//! space after the colon may be missing; a byte-order mark before the first line is not part of it.
+//! space after the colon may be missing; a byte-order mark before the first line is not part of it. A blank line that is a
+//! bare `\r` at the end of a chunk ends its frame when the next byte shows that no `\n` belongs to it; streams with such
+//! line ends are allowed and not known to exist.
 
 mod cutter;
 mod lines;

@@ -33,30 +33,35 @@ enum Line {
     Within,
     /// A carriage return ended a line; a line feed right after it belongs to the same end.
     AfterReturn,
-    /// As before, and that line was blank, so the frame is over; a line feed opens the next one and means nothing.
+    /// As before, and that line was blank, so the frame is over, as soon as the next byte shows whether a line feed belongs
+    /// to it. Left to the next frame it would keep that from being handed out as the slice it is.
     AfterBlankReturn,
 }
 
 impl Scanner {
-    /// One past the blank line that ends the current frame, if `bytes` reaches so far. Must then be called again with
-    /// what follows; without an end, all of `bytes` counts as read.
+    /// One past the blank line that ends the current frame, if `bytes` reaches so far; zero if what was read before ended
+    /// it. Must then be called again with what follows; without an end, all of `bytes` counts as read.
     pub(super) fn frame_end(&mut self, bytes: &[u8]) -> Option<usize> {
         let mut at = 0;
         while let Some(&byte) = bytes.get(at) {
             match (self.line, byte) {
-                (Line::AfterReturn | Line::AfterBlankReturn, b'\n') => {
+                (Line::AfterReturn, b'\n') => {
                     at += 1;
                     self.line = Line::Start;
+                }
+                (Line::AfterBlankReturn, _) => {
+                    self.line = Line::Start;
+                    return Some(at + usize::from(byte == b'\n'));
                 }
                 (Line::Start, b'\n') => {
                     self.line = Line::Start;
                     return Some(at + 1);
                 }
-                (Line::Start | Line::AfterReturn | Line::AfterBlankReturn, b'\r') => {
+                (Line::Start | Line::AfterReturn, b'\r') => {
+                    at += 1;
                     self.line = Line::AfterBlankReturn;
-                    return Some(at + 1);
                 }
-                (Line::Start | Line::AfterReturn | Line::AfterBlankReturn | Line::Within, _) => {
+                (Line::Start | Line::AfterReturn | Line::Within, _) => {
                     let Some(found) = memchr2(b'\n', b'\r', &bytes[at..]) else {
                         self.line = Line::Within;
                         return None;

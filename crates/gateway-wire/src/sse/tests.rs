@@ -127,6 +127,24 @@ fn a_whole_frame_is_a_slice_of_its_chunk() {
 }
 
 #[test]
+fn a_frame_takes_its_line_feed_along_and_leaves_the_next_a_slice_of_its_chunk() {
+    for end in ["\n", "\r\n"] {
+        let frame = Bytes::from(format!("data: 1{end}{end}"));
+        let mut cutter = SseCutter::new();
+        for _ in 0..3 {
+            let mut seen = 0;
+            let step = cutter.push(&frame, |cut| {
+                assert_eq!((cut.raw.as_ptr(), cut.raw.len()), (frame.as_ptr(), frame.len()), "{end:?}");
+                seen += 1;
+                Ok::<_, WireError>(())
+            });
+            step.expect("frames");
+            assert_eq!((seen, cutter.has_pending()), (1, false), "{end:?}");
+        }
+    }
+}
+
+#[test]
 fn a_name_that_is_not_text_is_an_error() {
     assert!(SseFramer::new().push(b"event: \xff\ndata: 1\n\n", &mut |_| Ok(())).is_err());
 }
