@@ -2,7 +2,7 @@
 //!
 //! The decoder reads along for the meter; what it makes of a frame decides nothing but signals and faults.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, ops::Range};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use gateway_core::{
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     controls,
-    json::{top_level, write_str},
+    json::{Cursor, top_level, write_str},
     splice::Splice,
     sse::{Cut, Payload, SseCutter, Stop},
 };
@@ -141,10 +141,7 @@ impl Reader {
         match &cut.payload {
             Payload::None => out.push_back(cut.raw),
             Payload::Slice(range) => {
-                let value = top_level(cut.data()).ok().and_then(|spans| {
-                    let span = spans.iter().rev().find(|span| cut.data()[span.key.clone()] == *MODEL.as_bytes())?;
-                    Some(range.start + span.value.start..range.start + span.value.end)
-                });
+                let value = model_place(cut.data()).ok().flatten().map(|place| range.start + place.start..range.start + place.end);
                 match value.filter(|value| cut.raw[value.clone()] != **model) {
                     Some(value) => {
                         out.push_back(cut.raw.slice(..value.start));
@@ -154,16 +151,23 @@ impl Reader {
                     None => out.push_back(cut.raw),
                 }
             }
-            Payload::Joined(data) => {
-                if cut.raw.first() == Some(&b'\n') {
-                    // The second half of the line end that closed the frame before.
-                    out.push_back(cut.raw.slice(..1));
-                }
-                out.push_back(rewritten(data, model));
-            }
+            Payload::Joined(data) => out.push_back(rewritten(data, model)),
         }
         Ok(())
     }
+}
+
+/// Where the model's name stands in a frame: the last place, which is the one a JSON parser keeps.
+fn model_place(data: &[u8]) -> Result<Option<Range<usize>>, WireError> {
+    let mut cursor = Cursor::new(data);
+    let (mut first, mut place) = (true, None);
+    while let Some(key) = cursor.key(std::mem::take(&mut first))? {
+        let value = cursor.value()?;
+        if cursor.bytes(key) == MODEL.as_bytes() {
+            place = Some(value);
+        }
+    }
+    Ok(place)
 }
 
 /// A frame of several data lines, which are written anew.

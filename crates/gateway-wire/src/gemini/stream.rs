@@ -197,18 +197,21 @@ impl Candidate {
 
     fn read(&mut self, wire: &WireCandidate<'_>, emit: &mut Emit<'_>) -> Result<(), WireError> {
         let raws = wire.content.iter().flat_map(|content| content.parts.iter().flatten());
-        let parts = raws.map(|raw| part::decode(raw)).collect::<Result<Vec<_>, _>>()?;
-        for part in &parts {
-            if let part::Body::Text { text, thought: false } = &part.body
-                && self.text.len() < TEXT_KEPT_MAX
-            {
-                self.text.push_str(text);
+        let parts = raws.map(|raw| part::decode(raw));
+        if wire.citation_metadata.is_none() && wire.grounding_metadata.is_none() {
+            for part in parts {
+                let part = part?;
+                self.keep(&part);
+                self.part(part, emit)?;
             }
-        }
-        // Sources come beside the parts they belong to, so they must be known before those parts end.
-        self.sources(wire);
-        for part in parts {
-            self.part(part, emit)?;
+        } else {
+            // Sources come beside the parts they belong to, so they must be known before those parts end.
+            let parts = parts.collect::<Result<Vec<_>, _>>()?;
+            parts.iter().for_each(|part| self.keep(part));
+            self.sources(wire);
+            for part in parts {
+                self.part(part, emit)?;
+            }
         }
         if let Some(raw) = wire.logprobs_result.as_ref().and_then(logprobs::decode) {
             emit(Event::Logprobs { choice: self.index, raw });
@@ -217,6 +220,14 @@ impl Candidate {
             self.finish_reason = Some(reason.0.as_ref().into());
         }
         Ok(())
+    }
+
+    fn keep(&mut self, part: &part::Part<'_>) {
+        if let part::Body::Text { text, thought: false } = &part.body
+            && self.text.len() < TEXT_KEPT_MAX
+        {
+            self.text.push_str(text);
+        }
     }
 
     fn part(&mut self, wire: part::Part<'_>, emit: &mut Emit<'_>) -> Result<(), WireError> {
