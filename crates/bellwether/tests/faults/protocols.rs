@@ -76,14 +76,15 @@ async fn check(caller: Caller, way: Way, shape: Shape, row: &Row) {
     let rig = Rig::before(way, Company::Shared, row.speaks, provider).await;
     let response = caller.ask(&rig, shape).await;
     let status = response.status().as_u16();
-    let id = response.headers()["x-bellwether-request-id"].to_str().expect("an id").to_owned();
+    let header = |name: &str| response.headers()[name].to_str().expect("text").to_owned();
+    let (id, told) = (header("x-bellwether-request-id"), header("x-bellwether-attempts"));
     let text = response.text().await.expect("the gateway ends its answers cleanly");
     let seen = caller.read(&text, if status == 200 { shape } else { Shape::Whole });
     sees(row, way, status, &seen, &text);
 
     let receipt = rig.receipt(&id).await;
     let attempts = receipt["attempts"].as_array().map_or(&[][..], Vec::as_slice);
-    assert_eq!(attempts.len(), row.attempts, "{receipt}");
+    assert_eq!((attempts.len(), told), (row.attempts, row.attempts.to_string()), "{receipt}");
     let served = attempts.iter().filter(|attempt| attempt["charged"] == true).count();
     assert_eq!(served, usize::from(row.charged != Charged::Nothing), "{receipt}");
     assert_eq!(nano(&receipt["charge"]), charge(row, way, &seen, bound_input(caller, shape)), "{receipt}");
