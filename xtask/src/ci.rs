@@ -11,8 +11,8 @@ const STEPS: [Step; 6] = [
     ("house rules", tidy::tidy),
     ("dependencies", dependencies),
     ("lints", || shell::cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])),
-    ("tests", || shell::cargo(&["test", "--workspace", "--locked"])),
     ("documentation", || shell::cargo_with(&["doc", "--workspace", "--no-deps", "--locked"], &[("RUSTDOCFLAGS", "-D warnings")])),
+    ("tests", || shell::cargo(&["test", "--workspace", "--locked"])),
 ];
 
 pub(crate) fn ci() -> Result<()> {

@@ -3,7 +3,7 @@
 //! One thread owns the only connection that writes. It takes whatever is queued (at most `BATCH_MAX` commands),
 //! applies it in one `BEGIN IMMEDIATE` transaction, commits, answers, repeats. What somebody waits for (a hold, a job) is
 //! taken at once, and the next batch gathers while one commit is flushed; what nobody waits for (a settlement, a
-//! checkpoint) goes along with the next of those, or alone after [`PATIENCE`]. Promises:
+//! checkpoint) goes along with the next of those, or alone after 50 ms. Promises:
 //!
 //! * commands take effect in the order they were queued;
 //! * a row that breaks a constraint is refused alone; the others of its batch are written;
