@@ -41,7 +41,7 @@ use self::plan::Plan;
 use crate::headers::SIMULATE;
 
 /// Most scenarios sent by header whose requests are counted; beyond that counting starts anew.
-const COUNTED_SCENARIOS_MAX: usize = 4_096;
+const COUNTED_SCENARIOS_MAX: usize = 256;
 
 /// The simulated provider. Cloning shares its counters. It is a [`tower::Service`] like [`crate::Transport`].
 #[derive(Clone)]

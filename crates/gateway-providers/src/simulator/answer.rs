@@ -161,10 +161,14 @@ fn pieces_of_json(text: &str) -> Vec<String> {
     pieces
 }
 
+/// How much of a question is read for names of tools, and how many of the tools it is read for: both come from the caller.
+const ASKED_MAX: usize = 4_096;
+const TOOLS_MAX: usize = 128;
+
 /// The tools the model decides to call. Left to itself it calls those that the last question names, or any when it
 /// speaks of tools; twice when asked for several things at once.
 fn calls(rng: &mut Rng, question: &Question) -> Vec<ToolCall> {
-    let asked = question.asked.to_lowercase();
+    let asked = question.asked.chars().take(ASKED_MAX).collect::<String>().to_lowercase();
     let chosen: Vec<&ToolDeclared> = match &question.choice {
         _ if question.tools.is_empty() => Vec::new(),
         Choice::None => Vec::new(),
@@ -172,7 +176,7 @@ fn calls(rng: &mut Rng, question: &Question) -> Vec<ToolCall> {
         // The results of the last calls are there: now the answer is given in text.
         Choice::Auto | Choice::Required if question.tool_results > 0 => Vec::new(),
         Choice::Auto | Choice::Required => {
-            let named: Vec<_> = question.tools.iter().filter(|tool| names_tool(&asked, &tool.name)).collect();
+            let named: Vec<_> = question.tools.iter().take(TOOLS_MAX).filter(|tool| names_tool(&asked, &tool.name)).collect();
             let any = question.choice == Choice::Required || asked.contains("tool");
             if named.is_empty() && any { question.tools.iter().take(1).collect() } else { named }
         }
@@ -201,9 +205,17 @@ fn id(rng: &mut Rng) -> String {
     (0..9).map(|_| rng.alphanumeric()).collect()
 }
 
+/// As many as any protocol allows.
+const STOPS_MAX: usize = 16;
+
 fn stop_at(answer: &mut Answer, stops: &[String]) {
     let whole = answer.text.concat();
-    let met = stops.iter().filter(|stop| !stop.is_empty()).filter_map(|stop| whole.find(stop.as_str()).map(|at| (at, stop))).min();
+    let met = stops
+        .iter()
+        .take(STOPS_MAX)
+        .filter(|stop| !stop.is_empty())
+        .filter_map(|stop| whole.find(stop.as_str()).map(|at| (at, stop)))
+        .min();
     let Some((at, stop)) = met else { return };
     let mut left = at;
     answer.text.retain_mut(|piece| {

@@ -199,8 +199,23 @@ pub enum UsageMode {
     Wrong,
 }
 
+/// Most bytes and most rules in a header: each scenario sent so is remembered for its counts.
+const HEADER_BYTES_MAX: usize = 4 * 1_024;
+const HEADER_RULES_MAX: usize = 32;
+
 /// The rules in the value of the header `x-bellwether-simulate`.
 pub(super) fn parse_header(text: &str) -> Result<Vec<Rule>, String> {
+    if text.len() > HEADER_BYTES_MAX {
+        return Err(format!("`x-bellwether-simulate` has {} bytes; at most {HEADER_BYTES_MAX} are taken", text.len()));
+    }
+    let rules: Vec<Rule> = parse(text)?;
+    if rules.len() > HEADER_RULES_MAX {
+        return Err(format!("`x-bellwether-simulate` has {} rules; at most {HEADER_RULES_MAX} are taken", rules.len()));
+    }
+    Ok(rules)
+}
+
+fn parse(text: &str) -> Result<Vec<Rule>, String> {
     serde_json::from_str(text).map_err(|error| {
         let shown: String = text.chars().take(100).flat_map(char::escape_debug).collect();
         format!(

@@ -182,6 +182,33 @@ async fn structured_output_satisfies_its_schema() {
     .await;
 }
 
+/// Each of these would take all memory, or all time, if it were followed to its end.
+#[tokio::test]
+async fn a_schema_that_multiplies_itself_is_cut_off() {
+    let many: Vec<String> = (0..50_000).map(|n| format!("name-{n}")).collect();
+    let properties: serde_json::Map<String, Value> = many.iter().map(|name| (name.clone(), json!({ "type": "string" }))).collect();
+    let deep = |inner: Value| (0..6).fold(inner, |inner, _| json!({ "type": "object", "required": ["a"], "properties": { "a": inner } }));
+    let schemas = [
+        json!({ "type": "array", "minItems": 64, "items": { "$ref": "#" } }),
+        json!({ "allOf": vec![json!({ "$ref": "#" }); 1_000] }),
+        json!({ "type": "object", "properties": { "a": { "$ref": "#" }, "b": { "$ref": "#" } }, "required": ["a", "b"] }),
+        json!({ "const": vec![vec![1; 1_000]; 1_000] }),
+        json!({ "enum": ["x".repeat(1_000_000)] }),
+        json!({ "type": "array", "minItems": 64, "items": { "type": "array", "minItems": 64, "items": { "minLength": 4_096 } } }),
+        deep(json!({ "type": "object", "properties": properties, "required": many })),
+    ];
+    for schema in &schemas {
+        for more in [
+            json!({ "response_format": { "type": "json_schema", "json_schema": { "name": "x", "schema": schema } } }),
+            json!({ "tools": [{ "type": "function", "function": { "name": "probe", "parameters": schema } }], "tool_choice": "required" }),
+        ] {
+            let told = tell(&Simulator::default(), post("/v1/chat/completions", &ask("openai-chat", "hello", false, &more), "")).await;
+            assert_eq!(told.status, 200);
+            assert!(told.text.len() < 1_000_000, "{} bytes for {:.80}", told.text.len(), schema.to_string());
+        }
+    }
+}
+
 #[tokio::test]
 async fn reasoning_comes_in_the_protocols_form_and_limits_are_kept() {
     let more = |protocol: &str| match protocol {
@@ -355,4 +382,7 @@ async fn what_cannot_be_answered_is_refused_in_the_protocols_form() {
     check("/v1/chat/completions", &good, r#"[{"fault":{"kind":"cut","after":1}}]"#, 400, "unknown field `after`").await;
     check("/v1/chat/completions", &good, "maybe", 400, "`x-bellwether-simulate` must be a JSON array of rules such as [{").await;
     check("/v1/chat/completions", &good, "maybe", 400, "not `maybe`: expected").await;
+    let long = format!("[{}]", vec![r#"{"match":{"model":"m"}}"#; 1_000].join(","));
+    check("/v1/chat/completions", &good, &long, 400, "at most 4096 are taken").await;
+    check("/v1/chat/completions", &good, &format!("[{}]", vec!["{}"; 33].join(",")), 400, "at most 32 are taken").await;
 }
