@@ -85,7 +85,7 @@ struct Inner {
     headers: HeaderMap,
     tried: Option<Tried>,
     reached_work: bool,
-    rests_credential: bool,
+    blame: Blame,
     source: Option<Arc<dyn Error + Send + Sync>>,
 }
 
@@ -109,7 +109,7 @@ impl Fault {
             headers: HeaderMap::new(),
             tried: None,
             reached_work: false,
-            rests_credential: false,
+            blame: Blame::Nobody,
             source: None,
         }))
     }
@@ -206,7 +206,15 @@ impl Fault {
     /// Marks that the credential is the cause (bad, blocked, out of money, throttled) and another may work.
     #[must_use]
     pub fn blaming_credential(mut self) -> Self {
-        self.0.rests_credential = true;
+        self.0.blame = Blame::Credential;
+        self
+    }
+
+    /// Marks that the credential may not do this one thing (use this model, pay for so large an answer): another may, but
+    /// this one stays good for everything else. Callers choose what they ask for, so it must not cost others the credential.
+    #[must_use]
+    pub fn blaming_access(mut self) -> Self {
+        self.0.blame = Blame::Access;
         self
     }
 
@@ -304,8 +312,22 @@ impl Fault {
     /// Whether another credential of the same provider may work.
     #[must_use]
     pub fn blames_credential(&self) -> bool {
-        self.0.rests_credential
+        self.0.blame != Blame::Nobody
     }
+
+    /// Whether the credential should not be used for a while.
+    #[must_use]
+    pub fn rests_credential(&self) -> bool {
+        self.0.blame == Blame::Credential
+    }
+}
+
+/// What of the gateway's own the provider blames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Blame {
+    Nobody,
+    Credential,
+    Access,
 }
 
 impl fmt::Debug for Fault {

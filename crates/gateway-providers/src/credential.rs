@@ -199,13 +199,18 @@ impl CredentialPool {
         let now = self.clock.monotonic();
         let mut rests = self.rests.lock();
         let rest = &mut rests[credential.index];
-        // Calls in flight when the key failed report the same failure; they must not lengthen the rest.
-        if rest.until.is_some_and(|until| until > now) && rest.refused {
-            return;
-        }
         let throttled = matches!(fault.kind(), FaultKind::RateLimited | FaultKind::Overloaded);
         // Out of money is told as 429 by some; the code tells it from a pace limit.
         let refused = !throttled || fault.code() == Some("insufficient_quota");
+        // Calls in flight when the key failed report the same failure: that counts once, and only what the provider asks for
+        // lengthens a rest. A refusal is news to a key that was only throttled.
+        if let Some(until) = rest.until.filter(|until| *until > now)
+            && (rest.refused || !refused)
+        {
+            let asked = fault.retry_after().filter(|_| !refused).unwrap_or_default().min(REST_REFUSED_MAX);
+            rest.until = Some(until.max(now + asked));
+            return;
+        }
         let (base, most) = if refused { (REST_REFUSED, REST_REFUSED_MAX) } else { (REST_THROTTLED, REST_THROTTLED_MAX) };
         let grown = base.saturating_mul(1 << rest.failures_in_row.min(10)).min(most);
         let length = fault.retry_after().filter(|_| !refused).unwrap_or(grown).min(REST_REFUSED_MAX);

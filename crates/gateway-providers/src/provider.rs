@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use gateway_core::{Attempt, Clock, Fault, FaultKind, Mode, Origin, Provider, ProviderId, Readiness, Reply, Retry};
+use gateway_core::{Attempt, Clock, Fault, FaultKind, Mode, Operation, Origin, Provider, ProviderId, Readiness, Reply, Retry};
 use http::{Request, Response};
 use http_body::Body;
 use http_body_util::Full;
@@ -123,7 +123,11 @@ where
             if !fault.blames_credential() {
                 return Err(fault);
             }
-            self.credentials.rest(&credential, &fault);
+            // Counting tokens is free and has a limit of its own: reaching it says nothing about the key's calls.
+            let aside = attempt.call.operation() != Operation::Chat && fault.kind() == FaultKind::RateLimited;
+            if !aside && fault.rests_credential() {
+                self.credentials.rest(&credential, &fault);
+            }
             tried.push(credential.index());
             if fault.work_began() || !self.credentials.has_other(&tried) {
                 return Err(fault);

@@ -168,7 +168,10 @@ impl Health {
             if !troubled.contains_key(id) && troubled.len() >= TROUBLED_MAX {
                 troubled.retain(|_, trouble| !is_stale(trouble, policy, now));
                 if troubled.len() >= TROUBLED_MAX {
-                    return;
+                    // The oldest that is not resting makes room: whoever fills the memory must not blind it.
+                    let failing = troubled.iter().filter(|(_, trouble)| trouble.state == HealthState::Failing);
+                    let Some(oldest) = failing.min_by_key(|(_, trouble)| trouble.last_at).map(|(id, _)| id.clone()) else { return };
+                    troubled.remove(&oldest);
                 }
             }
             let trouble = troubled.entry(id.clone()).or_insert(Trouble {
@@ -226,10 +229,14 @@ fn is_stale(trouble: &Trouble, policy: HealthPolicy, now: Instant) -> bool {
 #[must_use]
 pub(crate) fn speaks_against(fault: &Fault) -> bool {
     let about_the_request = match fault.kind() {
-        FaultKind::InvalidRequest | FaultKind::PayloadTooLarge | FaultKind::ContextLength | FaultKind::ContentFiltered => true,
+        // A name that the provider does not know says nothing about its other models, and callers may invent names.
+        FaultKind::NotFound
+        | FaultKind::InvalidRequest
+        | FaultKind::PayloadTooLarge
+        | FaultKind::ContextLength
+        | FaultKind::ContentFiltered => true,
         FaultKind::Authentication
         | FaultKind::PermissionDenied
-        | FaultKind::NotFound
         | FaultKind::MethodNotAllowed
         | FaultKind::InsufficientFunds
         | FaultKind::ModelNotPriced

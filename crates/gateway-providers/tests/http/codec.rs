@@ -72,6 +72,7 @@ impl Egress for HouseEgress {
         let seconds = head.headers.get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
         match head.status.as_u16() {
             401 => fault(FaultKind::Unavailable, Retry::NextDeployment).blaming_credential(),
+            403 => fault(FaultKind::Unavailable, Retry::NextDeployment).blaming_access(),
             429 => fault(FaultKind::RateLimited, Retry::SameDeployment)
                 .with_retry_after(seconds.map(std::time::Duration::from_secs))
                 .blaming_credential(),

@@ -75,6 +75,27 @@ async fn a_throttled_key_rests_as_long_as_it_was_told() {
 }
 
 #[tokio::test]
+async fn many_calls_throttled_at_once_rest_the_key_once() {
+    let upstream = Upstream::start(|n, _| if n < 8 { vec![status("429 Slow", "", "{}")] } else { vec![json(GOOD)] }).await;
+    let house = house(&upstream, &KEYS[..1]);
+    for _ in 0..8 {
+        house.text(whole()).await.expect_err("throttled");
+    }
+    house.clock.skip(Duration::from_secs(1));
+    assert_eq!(house.provider.readiness(Mode::Live), Readiness::Ready, "what was in flight together counts once");
+    house.text(whole()).await.expect("served again");
+}
+
+#[tokio::test]
+async fn what_a_key_may_not_do_leaves_it_good_for_the_rest() {
+    let upstream = Upstream::start(|n, _| if n == 0 { vec![status("403 Not this", "", "{}")] } else { vec![json(GOOD)] }).await;
+    let house = house(&upstream, &KEYS[..2]);
+    house.text(whole()).await.expect("the other key may");
+    assert_eq!(upstream.seen.requests().len(), 2);
+    assert!(house.provider.credentials().health().iter().all(|key| key.state == CredentialState::Up));
+}
+
+#[tokio::test]
 async fn a_throttled_only_key_may_still_be_tried_but_a_refused_one_not() {
     let upstream = Upstream::start(|n, _| match n {
         0 => vec![status("429 Slow", "", "{}")],

@@ -113,9 +113,15 @@ fn invented_names_do_not_fill_the_memory() {
         health.admit(&deployment(&format!("m{n}"), "p"), now).expect("it is up").failed(&down(), now);
     }
     assert_eq!(health.snapshot().len(), TROUBLED_MAX);
+    // Nor do they blind it: a deployment that really fails is still rested.
+    let real = deployment("real", "p");
+    for _ in 0..POLICY.failures_to_rest {
+        health.admit(&real, now).expect("it is up").failed(&down(), now);
+    }
+    assert!(matches!(health.standing(&real.id, now), Standing::Resting { .. }));
     let later = now + POLICY.forget_after + Duration::from_secs(1);
     health.admit(&deployment("fresh", "p"), later).expect("it is up").failed(&down(), later);
-    assert_eq!(health.snapshot().len(), 1);
+    assert_eq!(health.snapshot().len(), 2, "what rested is remembered for longer");
 }
 
 proptest! {

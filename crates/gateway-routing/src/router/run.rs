@@ -2,7 +2,9 @@
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
-use gateway_core::{Admitted, Attempt, AttemptEnd, Call, Deployment, Fault, FaultKind, Mode, Origin, Reply, Retry, Tried, clock::Instant};
+use gateway_core::{
+    Admitted, Attempt, AttemptEnd, Call, Deployment, Fault, FaultKind, Mode, Operation, Origin, Reply, Retry, Tried, clock::Instant,
+};
 use tokio::time::{sleep, timeout_at};
 
 use super::{Inner, record::Record};
@@ -174,7 +176,9 @@ impl<'r> Run<'r> {
                 if let Some(pass) = pass {
                     // A caller may shorten the time limits; a limit that is not the deployment's own says nothing about it.
                     let hurried = fault.kind() == FaultKind::Timeout && (now >= deadline || now - began < shortest_limit(deployment));
-                    if hurried { drop(pass) } else { pass.failed(&fault, now) }
+                    // Counting tokens costs nothing and has limits of its own at the provider: whoever floods it must not switch off chat.
+                    let aside = self.admitted.routed.call.operation() != Operation::Chat;
+                    if hurried || aside { drop(pass) } else { pass.failed(&fault, now) }
                 }
                 Outcome::Fault(fault)
             }

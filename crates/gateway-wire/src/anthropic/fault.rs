@@ -80,7 +80,8 @@ fn classify(reported: &Reported, status: Option<StatusCode>) -> Fault {
     let status = status.map_or(0, |status| status.as_u16());
     let message = reported.message.as_str();
     match reported.kind.as_str() {
-        "authentication_error" | "permission_error" => credential_refused(),
+        "authentication_error" => credential_refused(),
+        "permission_error" => credential_refused().blaming_access(),
         "billing_error" => out_of_money(),
         "invalid_request_error" => invalid(message, status),
         "not_found_error" => not_found(message),
@@ -95,7 +96,8 @@ fn classify(reported: &Reported, status: Option<StatusCode>) -> Fault {
 
 fn by_status(message: &str, status: u16) -> Fault {
     match status {
-        401 | 403 => credential_refused(),
+        401 => credential_refused(),
+        403 => credential_refused().blaming_access(),
         402 => out_of_money(),
         404 => not_found(message),
         413 => too_large(message),

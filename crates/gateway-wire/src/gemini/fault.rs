@@ -151,7 +151,9 @@ fn classify(http: StatusCode, error: &Error<'_>) -> Fault {
         (Some("UNAUTHENTICATED"), _) | (None, 401) => {
             credential("the provider refused the gateway's credential; the operator must replace it")
         }
-        (Some("PERMISSION_DENIED"), _) | (None, 403) => credential("the provider does not let the gateway's credential use this model"),
+        (Some("PERMISSION_DENIED"), _) | (None, 403) => {
+            credential("the provider does not let the gateway's credential use this model").blaming_access()
+        }
         // "Free tier is not available in your country", "billing is not enabled": the account's state, not the request's.
         (Some("FAILED_PRECONDITION"), _) | (None, 402) => {
             credential("the provider does not serve the gateway's account in its present state")

@@ -15,7 +15,7 @@ use crate::{
 
 mod classify;
 
-use classify::{Verdict, classify, says_out_of_money};
+use classify::{Blame, Verdict, classify, says_out_of_money};
 
 /// Longest provider message that is passed on.
 const MESSAGE_BYTES_MAX: usize = 2_000;
@@ -58,16 +58,18 @@ pub(super) fn reported(json: Option<Json<'_>>, body: &[u8]) -> Fault {
 
 fn fault(status: StatusCode, headers: &HeaderMap, body: &Bytes) -> Fault {
     let said = Json::parse(body).map(read).unwrap_or_default();
-    let Verdict { kind, retry, blames_credential } = classify(status, headers, &said);
+    let Verdict { kind, retry, blame } = classify(status, headers, &said);
     // Whoever calls cannot mend the gateway's credential, and its tail may stand in the provider's words.
-    let hidden = blames_credential && kind != FaultKind::RateLimited;
+    let hidden = blame != Blame::Nobody && kind != FaultKind::RateLimited;
     let upstream = UpstreamError { protocol: OPENAI_CHAT, status, headers: headers.clone(), body: body.clone() };
     let mut fault = Fault::new(kind, Origin::Provider, shown(&said, status, hidden))
         .with_retry(retry)
         .with_retry_after(retry_after(headers))
         .with_upstream(upstream);
-    if blames_credential {
-        fault = fault.blaming_credential();
+    match blame {
+        Blame::Nobody => {}
+        Blame::Credential => fault = fault.blaming_credential(),
+        Blame::Access => fault = fault.blaming_access(),
     }
     if hidden {
         return fault.with_status(StatusCode::BAD_GATEWAY).with_code(CREDENTIAL_CODE);

@@ -138,3 +138,20 @@ fn tool_names_are_rewritten_to_fit_and_found_again() {
     assert!(seen.contains(r#"name: "files.read""#), "{seen}");
     assert_eq!(callers_name(&memo, "plain-name_1".to_owned()), "plain-name_1");
 }
+
+#[test]
+fn only_what_concerns_the_key_itself_rests_it() {
+    let rests = |status: u16, body: &'static str| {
+        let (head, ()) = http::Response::builder().status(status).body(()).expect("constant").into_parts();
+        let fault = super::fault::decode(&head, &bytes::Bytes::from_static(body.as_bytes()));
+        (fault.blames_credential(), fault.rests_credential())
+    };
+    assert_eq!(rests(401, "{}"), (true, true));
+    assert_eq!(rests(402, r#"{"error":{"message":"Insufficient credits"}}"#), (true, true));
+    assert_eq!(rests(429, "{}"), (true, true));
+    // What a caller asked for must not cost everybody the key.
+    assert_eq!(rests(403, r#"{"error":{"message":"Project does not have access to model m"}}"#), (true, false));
+    assert_eq!(rests(402, r#"{"error":{"message":"requires more credits, or fewer max_tokens"}}"#), (true, false));
+    assert_eq!(rests(403, r#"{"error":{"message":"your input was flagged"}}"#), (false, false));
+    assert_eq!(rests(403, r#"{"error":{"message":"Incorrect API key provided"}}"#), (true, true));
+}

@@ -10,7 +10,16 @@ use super::Said;
 pub(super) struct Verdict {
     pub(super) kind: FaultKind,
     pub(super) retry: Retry,
-    pub(super) blames_credential: bool,
+    pub(super) blame: Blame,
+}
+
+/// What of the gateway's own is blamed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Blame {
+    Nobody,
+    Credential,
+    /// The credential, but for this request only.
+    Access,
 }
 
 pub(super) fn classify(status: StatusCode, headers: &HeaderMap, said: &Said) -> Verdict {
@@ -18,18 +27,22 @@ pub(super) fn classify(status: StatusCode, headers: &HeaderMap, said: &Said) -> 
     // The provider's own advice wins, but it speaks of this deployment: it never forbids another.
     match headers.get("x-should-retry").map(http::HeaderValue::as_bytes) {
         Some(b"false") if verdict.retry == Retry::SameDeployment => verdict.retry = Retry::NextDeployment,
-        Some(b"true") if verdict.kind == FaultKind::RateLimited || !verdict.blames_credential => verdict.retry = Retry::SameDeployment,
+        Some(b"true") if verdict.kind == FaultKind::RateLimited || verdict.blame == Blame::Nobody => verdict.retry = Retry::SameDeployment,
         Some(_) | None => {}
     }
     verdict
 }
 
 const fn verdict(kind: FaultKind, retry: Retry) -> Verdict {
-    Verdict { kind, retry, blames_credential: false }
+    Verdict { kind, retry, blame: Blame::Nobody }
 }
 
 const fn credential(kind: FaultKind) -> Verdict {
-    Verdict { kind, retry: Retry::NextDeployment, blames_credential: true }
+    Verdict { kind, retry: Retry::NextDeployment, blame: Blame::Credential }
+}
+
+const fn access() -> Verdict {
+    Verdict { kind: FaultKind::Unavailable, retry: Retry::NextDeployment, blame: Blame::Access }
 }
 
 /// Whether the account has no money left, which OpenAI tells as a rate limit.
@@ -57,6 +70,13 @@ fn by_words(status: StatusCode, said: &Said) -> Option<Verdict> {
         // Another deployment of the route may have a larger window; this one never will.
         return Some(verdict(FaultKind::ContextLength, Retry::NextDeployment));
     }
+    // OpenRouter (docs/errors): 403 is an input that its moderation flagged, 402 also an answer too large for what is left.
+    if status == StatusCode::FORBIDDEN && has(&["flagged", "moderation"]) {
+        return Some(verdict(FaultKind::ContentFiltered, Retry::Never));
+    }
+    if status == StatusCode::PAYMENT_REQUIRED && has(&["max_tokens", "can only afford"]) {
+        return Some(access());
+    }
     if says_out_of_money(said) {
         return Some(credential(FaultKind::Unavailable));
     }
@@ -81,7 +101,9 @@ fn by_words(status: StatusCode, said: &Said) -> Option<Verdict> {
 
 fn by_status(status: StatusCode) -> Verdict {
     match status.as_u16() {
-        401..=403 => credential(FaultKind::Unavailable),
+        401 | 402 => credential(FaultKind::Unavailable),
+        // A model, a region, a feature: what the key may not do says nothing about what it may.
+        403 => access(),
         404 => verdict(FaultKind::NotFound, Retry::NextDeployment),
         405 => verdict(FaultKind::Unavailable, Retry::NextDeployment),
         408 => verdict(FaultKind::Timeout, Retry::SameDeployment),
@@ -89,7 +111,7 @@ fn by_status(status: StatusCode) -> Verdict {
         413 => verdict(FaultKind::PayloadTooLarge, Retry::Never),
         424 => verdict(FaultKind::UpstreamError, Retry::SameDeployment),
         // Limits are the account's: another credential may have room.
-        429 => Verdict { blames_credential: true, ..verdict(FaultKind::RateLimited, Retry::SameDeployment) },
+        429 => Verdict { blame: Blame::Credential, ..verdict(FaultKind::RateLimited, Retry::SameDeployment) },
         498 => verdict(FaultKind::Overloaded, Retry::NextDeployment),
         400..=499 => verdict(FaultKind::InvalidRequest, Retry::Never),
         503 => verdict(FaultKind::Unavailable, Retry::SameDeployment),
