@@ -203,7 +203,10 @@ impl Inner {
         let answered = match slot.client.request(request).await {
             // An idle connection may have been closed by the peer just as it was picked: that says nothing about the
             // provider, so the request goes out once more at once.
-            Err(error) if broke_while_idle(&error) => slot.client.request(spare).await,
+            Err(error) if broke_while_idle(&error) => {
+                tracing::debug!(%host, "an idle connection had been closed by the provider; the request is sent on another");
+                slot.client.request(spare).await
+            }
             answered => answered,
         };
         match answered {

@@ -14,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use gateway_core::clock::Instant;
 use http::{Uri, uri::Scheme};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
@@ -24,6 +25,7 @@ use hyper_util::{
     },
     rt::TokioIo,
 };
+use parking_lot::Mutex;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -213,13 +215,19 @@ impl Connection for Dialled {
 pub(super) struct ReuseMark {
     answered_before: AtomicBool,
     silent_since_request: AtomicBool,
+    last_write: Mutex<Option<Instant>>,
     shared: bool,
 }
+
+/// A connection that the peer had closed breaks on the first write or right after it. One that breaks later may have been
+/// worked for all the while, and nothing is sent twice to a provider that may bill both.
+const BREAKS_WITHIN: Duration = Duration::from_secs(1);
 
 impl ReuseMark {
     /// The connection had answered before, and not one byte came after the last request.
     pub(super) fn was_idle(&self) -> bool {
-        !self.shared && self.answered_before.load(Ordering::Relaxed) && self.silent_since_request.load(Ordering::Relaxed)
+        let silent = self.answered_before.load(Ordering::Relaxed) && self.silent_since_request.load(Ordering::Relaxed);
+        !self.shared && silent && self.last_write.lock().is_some_and(|at| now().saturating_duration_since(at) < BREAKS_WITHIN)
     }
 
     fn read(&self) {
@@ -228,8 +236,14 @@ impl ReuseMark {
     }
 
     fn wrote(&self) {
+        *self.last_write.lock() = Some(now());
         self.silent_since_request.store(true, Ordering::Relaxed);
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "how long a socket has been silent is real time, whatever clock the caller keeps")]
+fn now() -> Instant {
+    Instant::now()
 }
 
 /// A connection whose use is marked. The mark sits outside TLS, so that a handshake is no answer.
