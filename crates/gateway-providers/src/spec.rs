@@ -174,14 +174,16 @@ fn matches(pattern: &str, name: &str) -> bool {
 }
 
 fn check_base_url(url: &str) -> Result<(), String> {
+    if url.contains('@') {
+        // The URL is not repeated: what stands before the `@` is a secret.
+        return Err("a user or password in the URL is not supported; use api_key".to_owned());
+    }
     let uri: http::Uri = url.parse().map_err(|error| format!("`{url}` is not a URL ({error}); expected https://host/path"))?;
     if !matches!(uri.scheme_str(), Some("http" | "https")) {
         return Err(format!("`{url}` must begin with https:// or http://"));
     }
-    let Some(authority) = uri.authority() else { return Err(format!("`{url}` names no host")) };
-    if authority.as_str().contains('@') {
-        // The URL is not repeated: what stands before the `@` is a secret.
-        return Err("a user or password in the URL is not supported; use api_key".to_owned());
+    if uri.authority().is_none() {
+        return Err(format!("`{url}` names no host"));
     }
     if uri.query().is_some() || url.contains('#') {
         return Err(format!("`{url}` must not hold a query or a fragment"));

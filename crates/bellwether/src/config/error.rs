@@ -66,15 +66,24 @@ pub(super) fn in_file(name: &str, text: &str, error: &toml::de::Error) -> Config
 
 /// Adds the nearest expected name to the parser's "unknown field" or "unknown variant".
 pub(super) fn with_suggestion(message: &str) -> String {
-    let message = message.trim();
+    let message = without_value(message.trim());
     let Some((_, rest)) = message.split_once("unknown field `").or_else(|| message.split_once("unknown variant `")) else {
-        return message.to_owned();
+        return message;
     };
-    let Some((unknown, expected)) = rest.split_once('`') else { return message.to_owned() };
+    let Some((unknown, expected)) = rest.split_once('`') else { return message };
     let known = expected.split('`').skip(1).step_by(2);
     let nearest = known.map(|name| (strsim::damerau_levenshtein(unknown, name), name)).min();
     match nearest {
         Some((distance, name)) if distance <= 1 + unknown.len() / 3 => format!("{message}; did you mean `{name}`?"),
-        Some(_) | None => message.to_owned(),
+        Some(_) | None => message,
+    }
+}
+
+/// A text of the wrong type is not repeated: where a list was expected it may be a key. The place is named anyway.
+fn without_value(message: &str) -> String {
+    let quoted = message.split_once("string \"").and_then(|(before, rest)| Some((before, rest.rsplit_once("\", expected")?.1)));
+    match quoted {
+        Some((before, after)) => format!("{before}a string, expected{after}"),
+        None => message.to_owned(),
     }
 }

@@ -74,6 +74,12 @@ fn secrets_come_from_variables_and_are_never_shown() {
     let key = config.providers["a"].api_key.as_ref().and_then(|key| key.resolve(&environment));
     assert_eq!(key.as_ref().map(gateway_core::Secret::expose), Some("secret"));
     assert!(!format!("{config:?}").contains("sk-literal-secret"));
+    for error in [
+        parse("[providers.a]\napi_keys = \"sk-literal-secret\"\n", &[]).unwrap_err(),
+        parse("", &[("BELLWETHER_PROVIDERS__A__API_KEYS", "sk-literal-secret")]).unwrap_err(),
+    ] {
+        assert!(error.contains("a string, expected a sequence") && !error.contains("literal"), "{error}");
+    }
     refused("[providers.a]\napi_key = \"env:\"\n", &[], "environment variable");
     refused("[providers.a]\napi_key = \"\"\n", &[], "must not be empty");
 }
