@@ -144,7 +144,10 @@ pub fn open_read_only(path: &Path) -> Result<Connection, LedgerError> {
 }
 
 fn lock(path: &Path) -> Result<File, LedgerError> {
-    let mut name = path.as_os_str().to_owned();
+    // One file may go by several names, above all through a link; they must meet in one lock. A new file has no real name
+    // before it is made, and whatever is wrong with it is said when it is opened.
+    drop(OpenOptions::new().create(true).append(true).open(path));
+    let mut name = path.canonicalize().unwrap_or_else(|_| path.to_owned()).into_os_string();
     name.push(".lock");
     let lock_path = PathBuf::from(name);
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path).map_err(|source| {

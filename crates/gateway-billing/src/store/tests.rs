@@ -38,6 +38,18 @@ async fn a_database_has_one_owner_and_opens_again() {
     assert!(refused.to_string().contains("readonly"), "{refused}");
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn a_link_is_the_file_it_leads_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, link) = (folder.path().join("ledger.db"), folder.path().join("link.db"));
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    let first = Store::open(&StoreOptions::at(&link)).await.unwrap();
+    assert!(problem(Store::open(&StoreOptions::at(&file)).await).contains("another process"));
+    drop(first);
+    drop(Store::open(&StoreOptions::at(&file)).await.unwrap());
+}
+
 #[tokio::test]
 async fn a_missing_folder_is_named() {
     let folder = tempfile::tempdir().unwrap();
