@@ -188,7 +188,7 @@ impl Ledger {
             return Err(Refusal::NotPriced { model: request.requested_model.clone() });
         }
         let journal = self.journal();
-        let slot = journal.admit().map_err(Refusal::Ledger)?;
+        let slot = journal.admit(request.mode).map_err(Refusal::Ledger)?;
         if !journal.has_room() {
             return Err(Refusal::Ledger(LedgerError::Busy));
         }

@@ -57,7 +57,7 @@ impl<S: Stage<Box<Arrival>, Answer = Answer, Error = Failed>> Stage<Box<Arrival>
             arrived: arrival.arrived,
             interest: Interest::in_target(&arrival.matched.target),
             method: arrival.head.method.clone(),
-            uri: arrival.head.uri.clone(),
+            path: path(&arrival.head.uri).into(),
             trace_parent: arrival.head.headers.get("traceparent").cloned(),
             clock: Arc::clone(&self.clock),
             metrics: self.metrics.clone(),
@@ -142,7 +142,7 @@ pub(crate) struct Record {
     arrived: Instant,
     interest: Interest,
     method: Method,
-    uri: Uri,
+    path: Box<str>,
     trace_parent: Option<HeaderValue>,
     clock: Arc<dyn Clock>,
     metrics: Metrics,
@@ -221,7 +221,7 @@ impl Record {
             request_id = %self.id,
             trace_id = self.trace_parent.as_ref().and_then(trace_id),
             method = %self.method,
-            path = path(&self.uri),
+            path = &*self.path,
             status = status.as_u16(),
             outcome = self.outcome.as_str(),
             account = principal.map(|principal| tracing::field::display(principal.org)),
@@ -269,7 +269,7 @@ impl Drop for Record {
         }
         match self.interest {
             Interest::Call | Interest::Visit => self.log(status, took),
-            Interest::Probe => tracing::debug!(target: "bellwether::request", path = path(&self.uri), status = status.as_u16(), "probed"),
+            Interest::Probe => tracing::debug!(target: "bellwether::request", path = &*self.path, status = status.as_u16(), "probed"),
         }
     }
 }

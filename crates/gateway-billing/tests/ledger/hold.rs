@@ -10,7 +10,7 @@ use gateway_billing::{
     price::{PriceKey, SELL_BOOK},
 };
 use gateway_core::{
-    Deployment, Fault, FaultKind, PartialUsage, Reply, ReplyBody, Retry, Usage,
+    Deployment, Fault, FaultKind, Mode, PartialUsage, Reply, ReplyBody, Retry, Usage,
     ir::{Delta, Event, PartKind},
     testing::{Act, Beat, ScriptedProvider, read_body},
 };
@@ -293,6 +293,29 @@ async fn a_full_house_is_busy_and_recovers() {
     drop(first);
     stage.settled().await;
     send(&stage, &streaming, routed(stage.call("model"), &[("model", "house")])).await.unwrap();
+    stage.check().await;
+}
+
+#[tokio::test]
+async fn test_money_never_takes_the_last_places() {
+    let stage = Stage::with(1_000_000_000, |options| LedgerOptions {
+        journal: JournalOptions { in_flight_max: 4, ..JournalOptions::default() },
+        ..options
+    })
+    .await;
+    let streaming = provider(Act::text("a b c"));
+    let test = || routed(stage.call_in(Mode::Test, "model").streamed(), &[("model", "house")]);
+    let live = || routed(stage.call("model").streamed(), &[("model", "house")]);
+    let mut open = Vec::new();
+    for _ in 0..2 {
+        open.push(send(&stage, &streaming, test()).await.unwrap());
+    }
+    assert_eq!(send(&stage, &streaming, test()).await.err().unwrap().code(), Some("ledger_busy"));
+    for _ in 0..2 {
+        open.push(send(&stage, &streaming, live()).await.unwrap());
+    }
+    assert_eq!(send(&stage, &streaming, live()).await.err().unwrap().code(), Some("ledger_busy"));
+    drop(open);
     stage.check().await;
 }
 

@@ -93,8 +93,12 @@ impl Stage {
     }
 
     pub(crate) fn call(&self, model: &str) -> TestCall {
+        self.call_in(Mode::Live, model)
+    }
+
+    pub(crate) fn call_in(&self, mode: Mode, model: &str) -> TestCall {
         let key = gateway_core::KeyId::from_bytes([2; 16]);
-        let principal = Principal { org: self.org, key, mode: Mode::Live, models: ModelAllowList::All, expires_at: None };
+        let principal = Principal { org: self.org, key, mode, models: ModelAllowList::All, expires_at: None };
         TestCall::to(model).principal(principal)
     }
 
