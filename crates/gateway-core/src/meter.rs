@@ -22,7 +22,7 @@ pub struct MeterSnapshot {
     pub usage_final: bool,
     /// Bytes of content produced, whether or not the caller has taken them yet.
     pub content_bytes: u64,
-    /// Bytes of content in frames that the caller has taken.
+    /// Bytes of content in frames that the caller has taken. What is released together counts once all of it is taken.
     pub delivered_bytes: u64,
     /// Any frame at all was taken by the caller.
     pub delivered: bool,
@@ -75,12 +75,12 @@ impl Meter {
         run(&mut |signal| record(&mut reading, signal))
     }
 
-    /// Everything produced so far has been taken by the caller.
-    pub(crate) fn mark_delivered(&self, drained: bool) {
+    /// A frame has been taken by the caller, and with it so much content as this finds in the reading, if it can tell.
+    pub(crate) fn mark_delivered(&self, content: impl FnOnce(&MeterSnapshot) -> Option<u64>) {
         let mut reading = self.lock();
         reading.delivered = true;
-        if drained {
-            reading.delivered_bytes = reading.content_bytes;
+        if let Some(bytes) = content(&reading) {
+            reading.delivered_bytes = reading.delivered_bytes.max(bytes);
         }
     }
 

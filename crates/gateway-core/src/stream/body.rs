@@ -143,7 +143,7 @@ impl StreamBody {
                 Poll::Ready(Turn::Read { committed }) => {
                     if committed || self.out.iter().map(Bytes::len).sum::<usize>() > COMMIT_BYTES_MAX {
                         self.state = State::Flowing;
-                        self.batch.release(self.out.len());
+                        self.batch.release(self.out.len(), self.produced());
                         self.arm(self.limits.keep_alive);
                     }
                 }
@@ -269,10 +269,10 @@ impl StreamBody {
     /// once there is something to send, the connection gets another turn (of the scheduler, not of the clock), and what it
     /// then has goes along. A turn that brings nothing ends the batch.
     fn poll_gather(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let had = self.out.len();
+        let (had, produced) = (self.out.len(), self.produced());
         match self.poll_turn(cx) {
             Poll::Pending if had == 0 => return Poll::Pending,
-            Poll::Pending if self.batch.empty_polls >= POLLS_PER_TURN => self.batch.release(had),
+            Poll::Pending if self.batch.empty_polls >= POLLS_PER_TURN => self.batch.release(had, produced),
             Poll::Pending => {
                 self.batch.empty_polls += 1;
                 cx.waker().wake_by_ref();
@@ -282,12 +282,12 @@ impl StreamBody {
                 self.batch.empty_polls = 0;
                 self.batch.reads += 1;
                 if self.batch.reads >= BATCH_READS_MAX || self.out.iter().map(Bytes::len).sum::<usize>() >= BATCH_BYTES {
-                    self.batch.release(self.out.len());
+                    self.batch.release(self.out.len(), self.produced());
                 }
             }
             // What was read before goes out before the end is told.
-            Poll::Ready(Turn::End) => self.batch.end(had, Over::End),
-            Poll::Ready(Turn::Failed(fault)) => self.batch.end(had, Over::Failed(fault)),
+            Poll::Ready(Turn::End) => self.batch.end(had, produced, Over::End),
+            Poll::Ready(Turn::Failed(fault)) => self.batch.end(had, produced, Over::Failed(fault)),
         }
         Poll::Ready(())
     }
@@ -312,11 +312,19 @@ impl StreamBody {
             1 => self.out.pop_front()?,
             _ => self.out.drain(..frames.min(self.out.len())).collect::<Vec<_>>().concat().into(),
         };
-        self.meter.mark_delivered(self.out.is_empty());
+        // Behind what is released the end may stand already, which nobody has taken.
+        let Batch { released, content, .. } = self.batch;
+        let drained = self.out.is_empty();
+        self.meter.mark_delivered(|reading| if drained { Some(reading.content_bytes) } else { (released == 0).then_some(content) });
         if let Some(delivery) = self.delivery.as_mut() {
             delivery.delivered(&self.meter);
         }
         Some(bytes)
+    }
+
+    /// Bytes of content read so far.
+    fn produced(&self) -> u64 {
+        self.meter.read(|reading| reading.content_bytes)
     }
 
     fn fail(&mut self, fault: &Fault) {
@@ -348,6 +356,8 @@ impl Drop for StreamBody {
 struct Batch {
     /// So many frames of `out` may go out now.
     released: usize,
+    /// Bytes of content, from the stream's beginning on, that the caller has with the last of them.
+    content: u64,
     /// Times something was read since the last release.
     reads: u32,
     /// Polls that found nothing since something was last read.
@@ -362,12 +372,12 @@ enum Over {
 }
 
 impl Batch {
-    fn release(&mut self, frames: usize) {
-        *self = Self { released: frames, ..Self::default() };
+    fn release(&mut self, frames: usize, content: u64) {
+        *self = Self { released: frames, content, ..Self::default() };
     }
 
-    fn end(&mut self, frames: usize, over: Over) {
-        *self = Self { released: frames, over: Some(over), ..Self::default() };
+    fn end(&mut self, frames: usize, content: u64, over: Over) {
+        *self = Self { released: frames, content, over: Some(over), ..Self::default() };
     }
 }
 

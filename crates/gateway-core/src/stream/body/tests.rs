@@ -14,6 +14,8 @@ enum Step {
     /// Not ready once, and wakes nobody: a connection that needs a turn before it hands over its next chunk.
     Turn,
     End(&'static str),
+    /// Ends with content of its own.
+    Last(&'static str, Vec<Signal>),
     Fail(FaultKind),
 }
 
@@ -42,6 +44,11 @@ impl Pump for Script {
             Some(Step::Turn) => Poll::Pending,
             Some(Step::End(text)) => {
                 out.push_back(Bytes::from_static(text.as_bytes()));
+                Poll::Ready(Pumped::End)
+            }
+            Some(Step::Last(text, signals)) => {
+                out.push_back(Bytes::from_static(text.as_bytes()));
+                signals.into_iter().for_each(emit);
                 Poll::Ready(Pumped::End)
             }
             Some(Step::Fail(kind)) => Poll::Ready(Pumped::Failed(Fault::new(kind, Origin::Provider, "scripted"))),
@@ -163,6 +170,33 @@ async fn what_was_not_taken_is_not_delivered() {
     assert_eq!(next(&mut body).await.as_deref(), Some("aa"));
     drop(body);
     assert_eq!(*seen.0.lock().unwrap(), ["delivered 2", "Dropped 2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn content_counts_as_delivered_while_the_end_waits_behind_it() {
+    let send = |text, bytes| Step::Send(text, content(bytes));
+    let steps = || vec![send("a", 1), send("bb", 2), Step::Send("usage", vec![])];
+    for last in [Step::End("$"), Step::Fail(FaultKind::UpstreamError)] {
+        let (mut body, seen) = body(steps().into_iter().chain([last]).collect());
+        body.commit().await.expect("committed");
+        body.watch(Box::new(seen.clone()));
+        assert_eq!(next(&mut body).await.as_deref(), Some("a"));
+        assert_eq!(next(&mut body).await.as_deref(), Some("bbusage"));
+        drop(body);
+        assert_eq!(*seen.0.lock().unwrap(), ["delivered 1", "delivered 3", "Dropped 3"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn content_that_the_end_brings_is_not_delivered_with_what_stood_before_it() {
+    let send = |text, bytes| Step::Send(text, content(bytes));
+    let (mut body, seen) = body(vec![send("a", 1), send("bb", 2), Step::Last("ccc$", content(3))]);
+    body.commit().await.expect("committed");
+    body.watch(Box::new(seen.clone()));
+    assert_eq!(next(&mut body).await.as_deref(), Some("a"));
+    assert_eq!(next(&mut body).await.as_deref(), Some("bb"));
+    drop(body);
+    assert_eq!(*seen.0.lock().unwrap(), ["delivered 1", "delivered 3", "Dropped 3"]);
 }
 
 #[tokio::test(start_paused = true)]
