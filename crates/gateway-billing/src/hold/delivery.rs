@@ -7,7 +7,7 @@ use std::{
 };
 
 use gateway_core::{
-    Clock, Deployment, Fault, Meter, MeterSnapshot, clock,
+    Clock, Deployment, Fault, Meter, MeterSnapshot, PartialUsage, clock,
     stream::{Delivery, StreamEnd},
 };
 
@@ -84,19 +84,30 @@ fn verdict(end: StreamEnd, reading: &MeterSnapshot) -> Option<FinalUsage> {
             reading.delivered_bytes == reading.content_bytes
         }
     };
-    if all_delivered && reading.usage_final {
-        return Some(FinalUsage::Reported(reading.usage.clone()));
+    Some(if all_delivered { in_full(reading) } else { FinalUsage::Counted(reading.partial()) })
+}
+
+/// What all of an answer has used, whether or not the caller has it.
+pub(super) fn in_full(reading: &MeterSnapshot) -> FinalUsage {
+    if is_last_word(reading) {
+        FinalUsage::Reported(reading.usage.clone())
+    } else {
+        FinalUsage::Counted(PartialUsage { usage: reading.usage.clone(), content_bytes: reading.content_bytes })
     }
-    let mut seen = reading.partial();
-    if let StreamEnd::Complete = end {
-        seen.content_bytes = reading.content_bytes;
-    }
-    Some(FinalUsage::Counted(seen))
+}
+
+/// Whether the provider's final report tells what the answer has used. Some servers send one in which nothing stands, or
+/// nothing but a tier; charged as it is, it would make the answer free.
+fn is_last_word(reading: &MeterSnapshot) -> bool {
+    let usage = &reading.usage;
+    let tells_output = usage.output_tokens() > 0 || usage.reported_output.is_some();
+    let tells_input = usage.input_tokens() > 0 || usage.reported_input.is_some();
+    reading.usage_final && (tells_output || reading.content_bytes == 0 && tells_input)
 }
 
 #[cfg(test)]
 mod tests {
-    use gateway_core::{FaultKind, PartialUsage, Usage};
+    use gateway_core::{FaultKind, Usage};
 
     use super::*;
 
@@ -136,6 +147,31 @@ mod tests {
                 words => counted(&reading, words.trim_start_matches("counted ").parse().unwrap()),
             };
             assert_eq!(verdict(end, &reading), wanted, "{end:?} {delivered}/{content} {usage_final}");
+        }
+    }
+
+    #[test]
+    fn a_last_word_that_says_nothing_of_the_answer_is_none() {
+        let tier = || Usage { service_tier: Some("default".into()), ..Usage::default() };
+        for (usage, content, is_last_word) in [
+            (Usage::default(), 400, false),
+            (tier(), 400, false),
+            (Usage { input_uncached: Some(10), reported_input: Some(10), ..tier() }, 400, false),
+            (Usage { web_searches: Some(1), ..tier() }, 400, false),
+            (Usage { output_text: Some(100), ..tier() }, 400, true),
+            // Zero means zero: the provider says so itself.
+            (Usage { output_text: Some(0), reported_output: Some(0), ..tier() }, 400, true),
+            // Nothing was produced, so only the input can be told of.
+            (Usage { input_uncached: Some(10), ..tier() }, 0, true),
+            (tier(), 0, false),
+        ] {
+            let reading = MeterSnapshot { usage: usage.clone(), ..reading(content, content, true) };
+            let expected = if is_last_word {
+                FinalUsage::Reported(usage.clone())
+            } else {
+                FinalUsage::Counted(PartialUsage { usage: usage.clone(), content_bytes: content })
+            };
+            assert_eq!(verdict(StreamEnd::Complete, &reading), Some(expected), "{usage:?} {content}");
         }
     }
 }

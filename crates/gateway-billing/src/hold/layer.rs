@@ -15,8 +15,8 @@ use tower::{Layer, Service};
 
 use super::{
     Billing,
-    admission::{Admission, FinalUsage, ReleaseReason},
-    delivery::Watch,
+    admission::{Admission, ReleaseReason},
+    delivery::{Watch, in_full},
     request_of,
 };
 use crate::{error::LedgerError, money::Nano};
@@ -127,15 +127,7 @@ impl HoldLayer {
         };
         match &mut reply.body {
             ReplyBody::Whole(_) => {
-                let usage = reply.meter.read(|reading| {
-                    if reading.usage_final && !reading.usage.is_empty() {
-                        FinalUsage::Reported(reading.usage.clone())
-                    } else {
-                        let mut seen = reading.partial();
-                        seen.content_bytes = reading.content_bytes;
-                        FinalUsage::Counted(seen)
-                    }
-                });
+                let usage = reply.meter.read(in_full);
                 let (committed, ended) = (admission.committed(), admission.ended());
                 // Queued before the body is written, and often in one commit with the hold itself.
                 let receipt = admission.settle(&deployment, &usage);

@@ -178,6 +178,22 @@ async fn nothing_delivered_costs_nothing() {
 }
 
 #[tokio::test]
+async fn an_empty_report_does_not_make_an_answer_free() {
+    let usage = || Usage { service_tier: Some("default".into()), ..Usage::default() };
+    let call = |stage: &Stage| stage.call("model").input(&"y".repeat(4_000)).output_limit(100);
+    let answer = gateway_core::ir::ChatResponse { usage: Some(usage()), ..gateway_core::testing::answer(&"x".repeat(40)) };
+    for streamed in [false, true] {
+        let stage = Stage::new(1_000_000_000).await;
+        let provider = provider(Act::answer(answer.clone()));
+        let call = if streamed { call(&stage).streamed() } else { call(&stage) };
+        read_body(send(&stage, &provider, routed(call, &[("model", "house")])).await.unwrap()).await;
+        stage.check().await;
+        assert_eq!(stage.available().await, 1_000_000_000 - (1_000 * 2_000 + 10 * 8_000), "{streamed}");
+        assert_eq!(one(&stage, "SELECT usage_source FROM settlement").await, 2);
+    }
+}
+
+#[tokio::test]
 async fn a_stream_is_charged_at_its_end_or_for_what_was_delivered() {
     for strict in [false, true] {
         let stage = Stage::new(1_000_000_000).await;
