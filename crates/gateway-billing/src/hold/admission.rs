@@ -200,7 +200,10 @@ impl Admission {
             self.open.end_released(slot);
             return nothing(&self.open);
         };
-        if let FinalUsage::Reported(usage) = usage {
+        // Test money costs nothing, and what it teaches would size the holds of those who pay.
+        if let FinalUsage::Reported(usage) = usage
+            && self.open.held.wallet.currency() == Currency::USD
+        {
             self.open.sizes.note(&deployment.upstream_model, &self.open.input, usage.input_tokens());
         }
         let held = &self.open.held;

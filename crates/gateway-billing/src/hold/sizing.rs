@@ -142,12 +142,13 @@ impl LearnedSizes {
         self.models.read().get(model).map_or(BytesPerToken::CAUTIOUS, |learned| learned.bound())
     }
 
-    /// Notes what a provider counted for a prompt.
+    /// Notes what a provider counted for a prompt. Only the prompt's own bytes say anything of its tokens: of the rest of
+    /// a body a caller may send as much as it likes. Bounds take in the rest, on the safe side.
     pub(super) fn note(&self, model: &Arc<str>, input: &InputSize, tokens: u64) {
-        if input.media > 0 || input.text_bytes < BYTES_MIN || tokens == 0 {
+        if input.media > 0 || input.prompt_bytes < BYTES_MIN || tokens == 0 {
             return;
         }
-        let milli = (input.text_bytes.saturating_mul(1_000) / tokens).min(16_000);
+        let milli = (input.prompt_bytes.saturating_mul(1_000) / tokens).min(16_000);
         if let Some(learned) = self.models.read().get(model) {
             learned.note(milli);
             return;
@@ -193,7 +194,8 @@ mod tests {
     fn the_bound_is_cautious_until_enough_was_seen_and_stays_below_the_mean() {
         let sizes = LearnedSizes::default();
         let model: Arc<str> = "m".into();
-        let input = InputSize { text_bytes: 4_200, ..InputSize::default() };
+        // What is not prompt teaches nothing: a megabyte of metadata would make every later bound too low.
+        let input = InputSize { text_bytes: 1_000_000, prompt_bytes: 4_200, ..InputSize::default() };
         for _ in 0..63 {
             sizes.note(&model, &input, 1_000);
             assert_eq!(sizes.of("m"), BytesPerToken::CAUTIOUS);
@@ -220,9 +222,10 @@ mod tests {
         let sizes = LearnedSizes::default();
         let model: Arc<str> = "m".into();
         for _ in 0..100 {
-            sizes.note(&model, &InputSize { text_bytes: 10, ..InputSize::default() }, 100);
-            sizes.note(&model, &InputSize { text_bytes: 9_000, media: 1, ..InputSize::default() }, 100);
-            sizes.note(&model, &InputSize { text_bytes: 9_000, ..InputSize::default() }, 0);
+            let prompt = |prompt_bytes| InputSize { text_bytes: 9_000, prompt_bytes, ..InputSize::default() };
+            sizes.note(&model, &prompt(10), 100);
+            sizes.note(&model, &InputSize { media: 1, ..prompt(9_000) }, 100);
+            sizes.note(&model, &prompt(9_000), 0);
         }
         assert_eq!(sizes.of("m"), BytesPerToken::CAUTIOUS);
     }

@@ -4,7 +4,7 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 
 use crate::stage::{Stage, check, open, routed};
 use gateway_billing::{
-    hold::{AdmitRequest, Billing as _, HoldOptions, OutputAsk, PricedCandidate},
+    hold::{AdmitRequest, Billing as _, FinalUsage, HoldOptions, OutputAsk, PricedCandidate},
     journal::{Failpoint, Failpoints, JournalOptions},
     ledger::LedgerOptions,
     price::{PriceKey, SELL_BOOK},
@@ -403,6 +403,30 @@ fn by_hand(stage: &Stage, deployment: &Arc<Deployment>, n: u8) -> AdmitRequest {
         input: gateway_core::InputSize::default(),
         output: OutputAsk { limit: Some(4_000), choices: 1 },
         names_tier: false,
+    }
+}
+
+#[tokio::test]
+async fn only_what_was_paid_for_teaches_how_large_prompts_are() {
+    let stage = Stage::new(1_000_000_000).await;
+    stage.credit_in(Mode::Test, 1_000_000_000).await;
+    let deployment = Arc::new(gateway_core::testing::deployment("model", "house"));
+    let input = gateway_core::InputSize { text_bytes: 8_000, prompt_bytes: 8_000, ..gateway_core::InputSize::default() };
+    let admit = |mode, n| {
+        let request = AdmitRequest { mode, input, ..by_hand(&stage, &deployment, n) };
+        stage.ledger.try_admit(&request).unwrap()
+    };
+    let held = || admit(Mode::Live, 0).amount().get();
+    let usage = FinalUsage::Reported(Usage { input_uncached: Some(2_000), ..Usage::default() });
+    let cautious = held();
+    for (mode, first) in [(Mode::Test, 1), (Mode::Live, 101)] {
+        for n in first..first + 64 {
+            admit(mode, n).settle(&deployment, &usage);
+        }
+        match mode {
+            Mode::Test => assert_eq!(held(), cautious, "test money costs nothing, so it may say anything"),
+            Mode::Live => assert!(held() < cautious, "{cautious}"),
+        }
     }
 }
 

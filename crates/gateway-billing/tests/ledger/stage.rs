@@ -81,9 +81,13 @@ impl Stage {
     }
 
     pub(crate) async fn credit(&self, nano: i64) {
+        self.credit_in(Mode::Live, nano).await;
+    }
+
+    pub(crate) async fn credit_in(&self, mode: Mode, nano: i64) {
         let credit = Credit {
             account: "Acme".to_owned(),
-            mode: Mode::Live,
+            mode,
             amount: Nano::new(nano),
             reason: "test".to_owned(),
             actor: "test".to_owned(),
