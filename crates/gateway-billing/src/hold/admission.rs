@@ -58,7 +58,7 @@ struct Trying {
     n: u32,
     deployment: Arc<Deployment>,
     started_at: i64,
-    ended: Option<(AttemptEnd, i64, PartialUsage)>,
+    ended: Option<(AttemptEnd, i64, FinalUsage)>,
 }
 
 /// What the admission, the attempt log and the stream's watcher share.
@@ -181,6 +181,12 @@ impl Admission {
         self.release_in_place();
     }
 
+    /// The same for an answer that was made and not taken; `used` is what the provider may bill for it.
+    pub(super) fn forfeit(self, used: FinalUsage) {
+        self.open.abandon_served(Some(used));
+        self.release(ReleaseReason::CallerLeft);
+    }
+
     /// As [`Admission::durable`], for after the admission has ended.
     pub(super) fn committed(&self) -> Committed {
         Committed(Arc::clone(&self.open.held))
@@ -213,6 +219,7 @@ impl Admission {
 
     fn release_in_place(&mut self) {
         if let Some(slot) = self.slot.take() {
+            self.open.abandon_served(None);
             self.open.end_released(slot);
         }
     }
@@ -321,6 +328,17 @@ impl Open {
         }
     }
 
+    /// An answer that nobody pays for is an attempt that was abandoned, and costs what it has used.
+    fn abandon_served(&self, used: Option<FinalUsage>) {
+        let mut attempts = self.attempts.lock();
+        if let Some(Trying { ended: Some((end @ AttemptEnd::Served, _, seen)), .. }) = attempts.last_mut() {
+            *end = AttemptEnd::Abandoned;
+            if let Some(used) = used {
+                *seen = used;
+            }
+        }
+    }
+
     /// Rows only where there is something to tell beyond the settlement itself.
     fn attempt_rows(&self, now_us: i64) -> Vec<AttemptRow> {
         let attempts = {
@@ -365,8 +383,8 @@ impl Open {
     }
 
     /// What a provider may bill for an attempt that nobody pays us for: as reported, else estimated.
-    fn cost(&self, deployment: &Arc<Deployment>, seen: &PartialUsage) -> Nano {
-        self.draft(deployment, &FinalUsage::Counted(seen.clone())).map_or(Nano::ZERO, |draft| draft.cost)
+    fn cost(&self, deployment: &Arc<Deployment>, used: &FinalUsage) -> Nano {
+        self.draft(deployment, used).map_or(Nano::ZERO, |draft| draft.cost)
     }
 }
 
@@ -380,7 +398,7 @@ impl AttemptLog for Open {
         let at = self.clock.unix_us();
         let mut attempts = self.attempts.lock();
         if let Some(trying) = attempts.iter_mut().rev().find(|trying| trying.n == ordinal) {
-            trying.ended.get_or_insert((end, at, seen.clone()));
+            trying.ended.get_or_insert((end, at, FinalUsage::Counted(seen.clone())));
         }
     }
 }

@@ -12,7 +12,7 @@ use gateway_core::{
 };
 
 use super::{
-    admission::{Admission, FinalUsage, ReleaseReason},
+    admission::{Admission, FinalUsage},
     written::Ended,
 };
 
@@ -59,7 +59,7 @@ impl Delivery for Watch {
             Some(usage) => {
                 admission.settle(&self.deployment, &usage);
             }
-            None => admission.release(ReleaseReason::CallerLeft),
+            None => admission.forfeit(meter.read(in_full)),
         }
     }
 

@@ -194,6 +194,32 @@ async fn an_empty_report_does_not_make_an_answer_free() {
 }
 
 #[tokio::test]
+async fn an_answer_that_nobody_took_is_the_operators_cost() {
+    let early = Beat::Event(Event::Usage { usage: Usage { input_uncached: Some(600), ..Usage::default() }, is_final: false });
+    let last = Usage { input_uncached: Some(600), output_text: Some(300), ..Usage::default() };
+    let last = Beat::Event(Event::Usage { usage: last, is_final: true });
+    let start = Beat::Event(Event::PartStart { choice: 0, part: 0, kind: PartKind::Text });
+    let text = Beat::Event(Event::Delta { choice: 0, part: 0, delta: Delta::Text("x".repeat(400).into()) });
+    let content = || [start.clone(), text.clone(), Beat::Hang];
+    for (before, cost) in [
+        // By the prompt and what was produced; by what was reported early; by the provider's last word.
+        (vec![], 1_000 * 2_000 + 100 * 8_000),
+        (vec![early], 600 * 2_000 + 100 * 8_000),
+        (vec![last], 600 * 2_000 + 300 * 8_000),
+    ] {
+        let stage = Stage::new(1_000_000_000).await;
+        let provider = provider(Act::stream(before.into_iter().chain(content()).collect()));
+        let call = stage.call("model").input(&"y".repeat(4_000)).streamed();
+        drop(send(&stage, &provider, routed(call, &[("model", "house")])).await.unwrap());
+        stage.check().await;
+        assert_eq!(stage.available().await, 1_000_000_000);
+        assert_eq!(one(&stage, "SELECT COUNT(*) FROM settlement").await, 0);
+        assert_eq!(one(&stage, "SELECT COUNT(*) FROM attempt WHERE outcome = 'abandoned'").await, 1);
+        assert_eq!(one(&stage, "SELECT posted FROM account WHERE code = 5110").await, cost);
+    }
+}
+
+#[tokio::test]
 async fn a_stream_is_charged_at_its_end_or_for_what_was_delivered() {
     for strict in [false, true] {
         let stage = Stage::new(1_000_000_000).await;
