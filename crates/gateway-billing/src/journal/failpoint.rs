@@ -7,6 +7,8 @@ pub enum Failpoint {
     SettleTaken,
     /// A batch is applied and not committed.
     BeforeCommit,
+    /// A batch was rolled back, and where the chain of transactions ends is about to be read again.
+    ReadingBack,
     /// A batch is committed and nobody has been told.
     AfterCommit,
     /// Recovery has resolved some holds and not all.

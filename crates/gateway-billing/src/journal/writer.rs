@@ -85,6 +85,8 @@ struct Writer<'c> {
     batch: Vec<Command>,
     /// Something was committed since the last checkpoint.
     dirty: bool,
+    /// `state` is ahead of the database: a batch was rolled back and could not be read back.
+    stale: bool,
     slow: SlowCommits,
 }
 
@@ -105,7 +107,18 @@ impl<'c> Writer<'c> {
         let statements = Statements::prepare(connection)?;
         let state = State::load(connection, boot)?;
         let batch = Vec::with_capacity(BATCH_MAX);
-        Ok(Self { connection, statements, state, shared, clock, failpoints, batch, dirty: false, slow: SlowCommits::default() })
+        Ok(Self {
+            connection,
+            statements,
+            state,
+            shared,
+            clock,
+            failpoints,
+            batch,
+            dirty: false,
+            stale: false,
+            slow: SlowCommits::default(),
+        })
     }
 
     fn run(&mut self) {
@@ -234,6 +247,9 @@ impl<'c> Writer<'c> {
 
     fn transact(&mut self, batch: &mut [Command]) -> Result<Applied, LedgerError> {
         self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        if self.stale {
+            self.read_back()?;
+        }
         if batch.is_empty() {
             // A probe after a failure must really write a page.
             self.connection.execute("UPDATE boot SET started_at = started_at WHERE id = ?1", [self.state.boot])?;
@@ -246,7 +262,7 @@ impl<'c> Writer<'c> {
         }
         let now_us = self.clock.unix_us();
         let applied = apply(self.connection, &mut self.statements, &mut self.state, now_us, batch)?;
-        self.failpoints.reached(Failpoint::BeforeCommit).map_err(|error| LedgerError::Down { problem: error.to_string().into() })?;
+        self.reach(Failpoint::BeforeCommit)?;
         self.connection.prepare_cached("COMMIT")?.execute([])?;
         Ok(applied)
     }
@@ -257,9 +273,22 @@ impl<'c> Writer<'c> {
         {
             tracing::error!(%error, "a failed batch could not be rolled back");
         }
-        if let Err(error) = self.state.forget(self.connection) {
-            tracing::error!(%error, "the ledger cannot be read back after a failed batch");
+        if let Err(error) = self.read_back() {
+            tracing::error!(%error, "the ledger cannot be read back after a failed batch; nothing is written until it can");
         }
+    }
+
+    fn read_back(&mut self) -> Result<(), LedgerError> {
+        self.stale = true;
+        self.reach(Failpoint::ReadingBack)?;
+        self.state.forget(self.connection)?;
+        self.stale = false;
+        Ok(())
+    }
+
+    /// A place where a test may fail a write as a disk would.
+    fn reach(&self, place: Failpoint) -> Result<(), LedgerError> {
+        self.failpoints.reached(place).map_err(|error| LedgerError::Down { problem: error.to_string().into() })
     }
 
     /// A row of the batch broke a constraint: each command alone, so that only the offender is refused.

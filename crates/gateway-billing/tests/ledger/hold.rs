@@ -361,13 +361,25 @@ async fn test_money_never_takes_the_last_places() {
     stage.check().await;
 }
 
-/// Fails every commit while it is set.
-#[derive(Default)]
-struct FullDisk(std::sync::atomic::AtomicBool);
+/// Fails at these places while it is set.
+struct FullDisk {
+    set: std::sync::atomic::AtomicBool,
+    places: &'static [Failpoint],
+}
+
+impl FullDisk {
+    fn at(places: &'static [Failpoint]) -> Arc<Self> {
+        Arc::new(Self { set: false.into(), places })
+    }
+
+    fn set(&self, set: bool) {
+        self.set.store(set, std::sync::atomic::Ordering::SeqCst);
+    }
+}
 
 impl Failpoints for FullDisk {
     fn reached(&self, place: Failpoint) -> std::io::Result<()> {
-        if place == Failpoint::BeforeCommit && self.0.load(std::sync::atomic::Ordering::SeqCst) {
+        if self.places.contains(&place) && self.set.load(std::sync::atomic::Ordering::SeqCst) {
             return Err(std::io::Error::from(std::io::ErrorKind::StorageFull));
         }
         Ok(())
@@ -376,13 +388,25 @@ impl Failpoints for FullDisk {
 
 #[tokio::test]
 async fn a_full_disk_stops_service_and_nothing_is_lost() {
-    let disk = Arc::new(FullDisk::default());
+    full_disk(&[Failpoint::BeforeCommit]).await;
+}
+
+#[tokio::test]
+async fn a_disk_that_cannot_be_read_either_leaves_the_chain_whole() {
+    full_disk(&[Failpoint::BeforeCommit, Failpoint::ReadingBack]).await;
+}
+
+async fn full_disk(places: &'static [Failpoint]) {
+    let disk = FullDisk::at(places);
     let failpoints = Arc::clone(&disk);
     let stage = Stage::with(1_000_000_000, |options| LedgerOptions { failpoints, ..options }).await;
-    // A stream is running when the disk fills up.
+    // What is served first makes the accounts, so that no constraint stops a writer that posts to the wrong place.
     let provider = provider(Act::text("one two three four"));
+    send(&stage, &provider, routed(stage.call("model"), &[("model", "house")])).await.unwrap();
+    stage.settled().await;
+    // A stream is running when the disk fills up.
     let running = send(&stage, &provider, routed(stage.call("model").streamed(), &[("model", "house")])).await.unwrap();
-    disk.0.store(true, std::sync::atomic::Ordering::SeqCst);
+    disk.set(true);
     read_body(running).await;
     let fault = send(&stage, &provider, routed(stage.call("model"), &[("model", "house")])).await.err().unwrap();
     assert_eq!((fault.kind(), fault.status().as_u16()), (FaultKind::LedgerDown, 503));
@@ -391,7 +415,7 @@ async fn a_full_disk_stops_service_and_nothing_is_lost() {
     let before = provider.count();
     assert!(send(&stage, &provider, routed(stage.call("model"), &[("model", "house")])).await.is_err());
     assert_eq!(provider.count(), before);
-    disk.0.store(false, std::sync::atomic::Ordering::SeqCst);
+    disk.set(false);
     while stage.ledger.journal_reading().down {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -399,7 +423,7 @@ async fn a_full_disk_stops_service_and_nothing_is_lost() {
     assert_eq!(header(&reply, "x-bellwether-cost-usd"), "0.000052000");
     stage.check().await;
     // The stream that ended while the disk was full was charged too.
-    assert_eq!(stage.available().await, 1_000_000_000 - 2 * 52_000);
+    assert_eq!(stage.available().await, 1_000_000_000 - 3 * 52_000);
 }
 
 #[tokio::test]
