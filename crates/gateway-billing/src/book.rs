@@ -103,12 +103,11 @@ impl Wallet {
         *self.balance.lock()
     }
 
-    /// Reserves `amount`, or says what is available. `queue` runs under the lock and must only queue the row.
-    pub(crate) fn hold(&self, amount: Nano, queue: impl FnOnce()) -> Result<(), Nano> {
+    /// Reserves `amount`, or returns the reading that refused it. `queue` runs under the lock and must only queue the row.
+    pub(crate) fn hold(&self, amount: Nano, queue: impl FnOnce()) -> Result<(), WalletReading> {
         let mut balance = self.balance.lock();
-        let available = balance.available();
-        if amount > available {
-            return Err(available);
+        if amount > balance.available() {
+            return Err(*balance);
         }
         balance.held = plus(balance.held, amount);
         queue();
@@ -223,9 +222,11 @@ mod tests {
     #[test]
     fn a_hold_takes_what_is_there_and_no_more() {
         let wallet = wallet(100, 10);
-        assert_eq!(wallet.hold(Nano::new(91), || panic!("nothing is queued for a refusal")), Err(Nano::new(90)));
+        let refused =
+            |posted, held, floor| Err(WalletReading { posted: Nano::new(posted), held: Nano::new(held), floor: Nano::new(floor) });
+        assert_eq!(wallet.hold(Nano::new(91), || panic!("nothing is queued for a refusal")), refused(100, 0, 10));
         assert_eq!(wallet.hold(Nano::new(90), || {}), Ok(()));
-        assert_eq!(wallet.hold(Nano::new(1), || {}), Err(Nano::ZERO));
+        assert_eq!(wallet.hold(Nano::new(1), || {}), refused(100, 90, 10));
         check(&wallet, 100, 90);
         wallet.release(Nano::new(90), || {});
         check(&wallet, 100, 0);

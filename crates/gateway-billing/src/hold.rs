@@ -147,13 +147,13 @@ pub trait Billing: Send + Sync {
 impl Billing for Ledger {
     fn try_admit(&self, request: &AdmitRequest) -> Result<Admission, Refusal> {
         let wallet = self.wallet_of(request)?;
-        self.hold(request, &wallet)
+        Ok(self.hold(request, &wallet)?)
     }
 
     async fn admit(&self, request: AdmitRequest, wait: Duration) -> Result<Admission, Refusal> {
         let wallet = self.wallet_of(&request)?;
         if wait.is_zero() {
-            return self.hold(&request, &wallet);
+            return Ok(self.hold(&request, &wallet)?);
         }
         let deadline = self.clock().monotonic() + wait;
         loop {
@@ -161,14 +161,12 @@ impl Billing for Ledger {
             let mut freed = std::pin::pin!(wallet.freed());
             freed.as_mut().enable();
             match self.hold(&request, &wallet) {
-                // Only running requests can free something.
-                Err(refusal @ Refusal::InsufficientFunds { .. }) if wallet.reading().held.is_zero() => return Err(refusal),
-                Err(refusal @ Refusal::InsufficientFunds { .. }) => {
+                Err(No::NotYet(refusal)) => {
                     if tokio::time::timeout_at(deadline, freed).await.is_err() {
                         return Err(refusal);
                     }
                 }
-                other => return other,
+                other => return Ok(other?),
             }
         }
     }
@@ -178,25 +176,51 @@ impl Billing for Ledger {
     }
 }
 
+/// Whether waiting may help.
+enum No {
+    Final(Refusal),
+    /// Running requests hold money that they may free. The look that refused must be the one that tells: a moment later
+    /// they may have ended, and a caller who could pay would be turned away.
+    NotYet(Refusal),
+}
+
+impl From<No> for Refusal {
+    fn from(no: No) -> Self {
+        let (No::Final(refusal) | No::NotYet(refusal)) = no;
+        refusal
+    }
+}
+
+impl From<Refusal> for No {
+    fn from(refusal: Refusal) -> Self {
+        Self::Final(refusal)
+    }
+}
+
 impl Ledger {
     fn wallet_of(&self, request: &AdmitRequest) -> Result<Arc<Wallet>, Refusal> {
         self.book().wallet(request.org, Currency::of(request.mode)).ok_or(Refusal::NoWallet)
     }
 
-    fn hold(&self, request: &AdmitRequest, wallet: &Arc<Wallet>) -> Result<Admission, Refusal> {
+    fn hold(&self, request: &AdmitRequest, wallet: &Arc<Wallet>) -> Result<Admission, No> {
         if request.candidates.is_empty() {
-            return Err(Refusal::NotPriced { model: request.requested_model.clone() });
+            return Err(Refusal::NotPriced { model: request.requested_model.clone() }.into());
         }
         let journal = self.journal();
         let slot = journal.admit(request.mode).map_err(Refusal::Ledger)?;
         if !journal.has_room() {
-            return Err(Refusal::Ledger(LedgerError::Busy));
+            return Err(Refusal::Ledger(LedgerError::Busy).into());
         }
         let size = Size::of(request, wallet.reading().available(), self.sizes()).map_err(|error| Refusal::Ledger(error.into()))?;
-        Admission::reserve(self, request, wallet, size, slot).map_err(|available| {
+        Admission::reserve(self, request, wallet, size, slot).map_err(|reading| {
             let money = |amount| Money::new(amount, wallet.currency());
-            let affordable = size.affordable(request, available, self.sizes());
-            Refusal::InsufficientFunds { available: money(available), required: money(size.amount), affordable_max_tokens: affordable }
+            let available = reading.available();
+            let refusal = Refusal::InsufficientFunds {
+                available: money(available),
+                required: money(size.amount),
+                affordable_max_tokens: size.affordable(request, available, self.sizes()),
+            };
+            if reading.held.is_zero() { No::Final(refusal) } else { No::NotYet(refusal) }
         })
     }
 }

@@ -12,7 +12,7 @@ use super::{
     written::{Committed, Ended},
 };
 use crate::{
-    book::{Overrun, Taken, Wallet},
+    book::{Overrun, Taken, Wallet, WalletReading},
     error::LedgerError,
     journal::{
         Command, Journal,
@@ -82,14 +82,14 @@ pub struct Admission {
 }
 
 impl Admission {
-    /// Takes the money, or says what is available.
+    /// Takes the money, or returns the reading that refused it.
     pub(super) fn reserve(
         ledger: &Ledger,
         request: &AdmitRequest,
         wallet: &Arc<Wallet>,
         size: Size,
         slot: OwnedSemaphorePermit,
-    ) -> Result<Self, Nano> {
+    ) -> Result<Self, WalletReading> {
         let held = Arc::new(Held {
             id: request.id,
             wallet: Arc::clone(wallet),
