@@ -75,13 +75,11 @@ impl Meter {
         run(&mut |signal| record(&mut reading, signal))
     }
 
-    /// A frame has been taken by the caller, and with it so much content as this finds in the reading, if it can tell.
-    pub(crate) fn mark_delivered(&self, content: impl FnOnce(&MeterSnapshot) -> Option<u64>) {
+    /// A frame has been taken by the caller, and with it all content up to so many bytes, where that can be told.
+    pub(crate) fn mark_delivered(&self, content: Option<u64>) {
         let mut reading = self.lock();
         reading.delivered = true;
-        if let Some(bytes) = content(&reading) {
-            reading.delivered_bytes = reading.delivered_bytes.max(bytes);
-        }
+        reading.delivered_bytes = reading.delivered_bytes.max(content.unwrap_or(0));
     }
 
     fn lock(&self) -> MutexGuard<'_, MeterSnapshot> {

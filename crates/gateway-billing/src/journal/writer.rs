@@ -1,5 +1,8 @@
 //! The writer's thread: takes what is queued, writes it, answers, and keeps what could not be written.
 
+mod slow;
+mod thread;
+
 use std::{
     io::ErrorKind,
     sync::{Arc, atomic::Ordering},
@@ -9,6 +12,7 @@ use std::{
 use gateway_core::Clock;
 use rusqlite::Connection;
 
+use self::{slow::SlowCommits, thread::give_way};
 use super::{
     BATCH_MAX, COMMIT_BUCKETS_US, Command, PATIENCE, Shared,
     apply::{Applied, apply},
@@ -28,9 +32,7 @@ const RETRY: Duration = Duration::from_millis(250);
 /// What must be free on the disk before a ledger that could not be written is taken for well.
 const ROOM_BYTES: usize = 256 * 1_024;
 
-/// A commit slower than this is slow; when more than one in a hundred is, admission closes for [`BUSY_US`].
-const SLOW_US: u64 = 250_000;
-const SLOW_WINDOW: usize = 256;
+/// How long admission stays closed when commits are slow.
 const BUSY_US: i64 = 1_000_000;
 
 /// Runs until the queue is closed and empty.
@@ -52,27 +54,6 @@ pub(super) fn run(connection: Connection, boot: i64, shared: &Shared, clock: Arc
         tracing::warn!(error = %error.1, "the ledger's database did not close cleanly; nothing is lost");
     }
 }
-
-/// Lets a thread that runs finish what it is doing when this one is woken. A hold wakes the writer in the middle of the
-/// request that made it; where both share a core, a writer that takes over at once delays the call to the provider, and
-/// commits one row where a moment later there would be many.
-#[cfg(target_os = "linux")]
-fn give_way() {
-    use thread_priority::{
-        NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy, set_thread_priority_and_policy, thread_native_id,
-    };
-
-    // On that crate's scale from 0 to 99 this is niceness 0: no worse than others once it runs.
-    const NEITHER_NICE_NOR_NASTY: u8 = 47;
-    let policy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Batch);
-    let set = NEITHER_NICE_NOR_NASTY
-        .try_into()
-        .map(|niceness| set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Crossplatform(niceness), policy));
-    tracing::debug!(?set, "scheduled the ledger's writer as a batch thread");
-}
-
-#[cfg(not(target_os = "linux"))]
-fn give_way() {}
 
 struct Writer<'c> {
     connection: &'c Connection,
@@ -402,25 +383,5 @@ fn refuse(command: Command, error: LedgerError) {
             held.ended.resolve(Err(error));
         }
         Command::Job(job) => job.finish(Err(error)),
-    }
-}
-
-/// How many of the last commits were slow.
-#[derive(Default)]
-struct SlowCommits {
-    recent: std::collections::VecDeque<bool>,
-    slow: usize,
-}
-
-impl SlowCommits {
-    /// Notes one commit; `true` when it was slow and more than one in a hundred of the last ones was.
-    fn note(&mut self, us: u64) -> bool {
-        let slow = us > SLOW_US;
-        self.recent.push_back(slow);
-        self.slow += usize::from(slow);
-        if self.recent.len() > SLOW_WINDOW {
-            self.slow -= usize::from(self.recent.pop_front() == Some(true));
-        }
-        slow && self.slow * 100 > SLOW_WINDOW
     }
 }

@@ -313,9 +313,8 @@ impl StreamBody {
             _ => self.out.drain(..frames.min(self.out.len())).collect::<Vec<_>>().concat().into(),
         };
         // Behind what is released the end may stand already, which nobody has taken.
-        let Batch { released, content, .. } = self.batch;
-        let drained = self.out.is_empty();
-        self.meter.mark_delivered(|reading| if drained { Some(reading.content_bytes) } else { (released == 0).then_some(content) });
+        let content = if self.out.is_empty() { Some(self.produced()) } else { (self.batch.released == 0).then_some(self.batch.content) };
+        self.meter.mark_delivered(content);
         if let Some(delivery) = self.delivery.as_mut() {
             delivery.delivered(&self.meter);
         }
