@@ -92,9 +92,36 @@ impl Peek {
         }
     }
 
-    /// The last span whose key is written exactly as `key`. The last, because that is what JSON parsers keep.
+    /// The last span whose key is `key`, however it is escaped. The last, because that is what JSON parsers keep.
     #[must_use]
     pub fn span<'s>(&'s self, body: &[u8], key: &str) -> Option<&'s KeySpan> {
-        self.spans.iter().rev().find(|span| body.get(span.key.clone()) == Some(key.as_bytes()))
+        self.spans.iter().rev().find(|span| span.is_key(body, key))
+    }
+}
+
+impl KeySpan {
+    fn is_key(&self, body: &[u8], key: &str) -> bool {
+        let written = body.get(self.key.clone()).unwrap_or_default();
+        if !written.contains(&b'\\') {
+            return written == key.as_bytes();
+        }
+        let quoted = body.get(self.key.start.saturating_sub(1)..self.key.end + 1).unwrap_or_default();
+        serde_json::from_slice::<String>(quoted).is_ok_and(|text| text == key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{KeySpan, Peek};
+
+    #[test]
+    fn a_span_is_found_however_its_key_is_escaped() {
+        let body = br#"{"tier":1,"t\u0069er":2,"t\ier":3}"#;
+        let span = |key: std::ops::Range<usize>| KeySpan { value: key.end + 2..key.end + 3, key };
+        let peek = Peek { spans: vec![span(2..6), span(11..20), span(25..30)], ..Peek::chat("m") };
+        let value = |key: &str| peek.span(body, key).map(|span| &body[span.value.clone()]);
+        assert_eq!(value("tier"), Some(&b"2"[..]));
+        assert_eq!(value(r"t\u0069er"), None);
+        assert_eq!(value("other"), None);
     }
 }

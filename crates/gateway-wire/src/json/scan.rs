@@ -1,5 +1,7 @@
 //! The one pass over a request body: where its top-level keys stand, and how large the prompt can be.
 
+use std::{borrow::Cow, ops::Range};
+
 use gateway_core::{InputSize, KeySpan, WireError};
 use memchr::memmem;
 
@@ -53,9 +55,9 @@ pub fn scan(body: &[u8], rules: &SizeRules) -> Result<Scan, WireError> {
     let mut spans = Vec::with_capacity(16);
     let mut sizer = Sizer { rules, input: InputSize::default(), in_media_zone: false, in_prompt: false };
     while let Some(key) = cursor.key(spans.is_empty())? {
-        let name = cursor.bytes(key.clone());
-        sizer.in_media_zone = contains(rules.media_zones, name);
-        let items = if contains(rules.item_keys, name) { Items::Elements } else { Items::None };
+        let name = unescaped(&cursor, key.clone());
+        sizer.in_media_zone = contains(rules.media_zones, &name);
+        let items = if contains(rules.item_keys, &name) { Items::Elements } else { Items::None };
         sizer.in_prompt = sizer.in_media_zone || matches!(items, Items::Elements);
         cursor.kind()?;
         let start = cursor.at();
@@ -74,6 +76,19 @@ pub(crate) fn check_utf8(body: &[u8]) -> Result<(), WireError> {
     match std::str::from_utf8(body) {
         Ok(_) => Ok(()),
         Err(e) => Err(WireError::new(format!("the body is not valid UTF-8 at byte {}", e.valid_up_to()))),
+    }
+}
+
+/// A key as its readers see it: whoever is sent the body unescapes it, so `sour\u0063e` is `source`. What is no valid
+/// escape stays as written; nobody can read it as a key that matters.
+fn unescaped<'b>(cursor: &Cursor<'b>, key: Range<usize>) -> Cow<'b, [u8]> {
+    let written = cursor.bytes(key.clone());
+    if !written.contains(&b'\\') {
+        return Cow::Borrowed(written);
+    }
+    match serde_json::from_slice::<String>(cursor.bytes(key.start.saturating_sub(1)..key.end + 1)) {
+        Ok(text) => Cow::Owned(text.into_bytes()),
+        Err(_) => Cow::Borrowed(written),
     }
 }
 
@@ -158,8 +173,8 @@ impl Sizer<'_> {
         while let Some(key) = cursor.key(first)? {
             first = false;
             self.text(key.len());
-            let under = cursor.bytes(key);
-            self.value(cursor, Place { depth: place.depth + 1, in_media: place.in_media, under }, Items::None)?;
+            let under = unescaped(cursor, key);
+            self.value(cursor, Place { depth: place.depth + 1, in_media: place.in_media, under: &under }, Items::None)?;
         }
         Ok(())
     }

@@ -110,6 +110,24 @@ fn text_cannot_hide_as_media() {
 }
 
 #[test]
+fn an_escaped_key_is_sized_as_what_it_means() {
+    let plain = r#"{"messages":[{"content":[{"source":{"type":"url","url":"https://a.example/b.pdf"}}]}]}"#;
+    let data = format!(r#"{{"messages":[{{"content":[{{"source":{{"type":"base64","data":"{}"}}}}]}}]}}"#, "QUJD".repeat(300));
+    for (body, escaped) in [
+        (plain, [("messages", r"mess\u0061ges"), ("source", r"sour\u0063e")]),
+        (&*data, [("source", r"\u0073ource"), ("data", r"d\u0061t\u0061")]),
+    ] {
+        for (key, written) in escaped {
+            let (meant, found) = (input(body), input(&body.replace(&format!("\"{key}\""), &format!("\"{written}\""))));
+            assert_eq!((found.media, found.media_bytes, found.items), (meant.media, meant.media_bytes, meant.items), "{written}");
+            assert_eq!((found.media, found.prompt_bytes), (1, meant.prompt_bytes), "{written}");
+        }
+    }
+    // What is no escape means nothing, and stays what it is.
+    assert_eq!(input(r#"{"messages":[{"sour\x63e":{}}]}"#).media, 0);
+}
+
+#[test]
 fn envelopes_are_spotted() {
     let sealed = |body: &str| scan(body.as_bytes(), &RULES).expect("well-formed").sealed;
     assert!(sealed(r#"{"a":[{"format":"bw1/gemini"}]}"#));
