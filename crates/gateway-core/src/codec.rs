@@ -109,14 +109,14 @@ pub struct Target<'a> {
 
 impl Target<'_> {
     /// The output limit to write, given the caller's own. `None`: write none. A limit is written when the caller asked
-    /// for one (never above what is paid for), when what is paid for is below the model's maximum, or when the protocol
+    /// for one (never above what is paid for, which is no more than the model's maximum where that is known), when what is paid for is below the model's maximum, or when the protocol
     /// demands a number (`demanded`); then an unknown maximum becomes 4,096, which every current chat model accepts.
     #[must_use]
     pub fn limit_to_write(&self, asked: Option<u32>, demanded: bool) -> Option<u32> {
         let paid = self.output_limit.unwrap_or(u32::MAX);
         let most = self.deployment.limits.output_tokens_max;
         match (asked, most) {
-            (Some(asked), _) => Some(asked.min(paid)),
+            (Some(asked), most) => Some(asked.min(paid).min(most.unwrap_or(u32::MAX))),
             (None, Some(most)) if demanded => Some(most.min(paid)),
             (None, Some(most)) => (paid < most).then_some(paid),
             (None, None) if demanded => Some(paid.min(4_096)),

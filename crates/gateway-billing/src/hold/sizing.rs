@@ -18,7 +18,7 @@ use crate::{
     usage::BytesPerToken,
 };
 
-/// Where no maximum of a model is known.
+/// What a caller without a limit is offered of a model whose maximum is not known.
 const OUTPUT_MAX_UNKNOWN: u32 = 32_768;
 /// The least output that is ever offered when the caller set no limit.
 const OUTPUT_MIN: u64 = 1_024;
@@ -59,13 +59,16 @@ impl Size {
                 let share = Nano::new(available.get() / SHARE);
                 let bought =
                     priced.iter().map(|bounded| bounded.rates.output_tokens_for(share, &UsageBound::default(), Ppm::ONE) / choices);
-                let most = priced.iter().map(|bounded| u64::from(bounded.output_max)).max().unwrap_or(OUTPUT_MIN);
+                let most =
+                    priced.iter().map(|bounded| u64::from(bounded.output_max.unwrap_or(OUTPUT_MAX_UNKNOWN))).max().unwrap_or(OUTPUT_MIN);
                 bought.min().unwrap_or(0).max(OUTPUT_MIN).min(most)
             }
         };
         let mut amount = Nano::ZERO;
         for bounded in &priced {
-            let output_tokens = limit.min(u64::from(bounded.output_max)).saturating_mul(choices);
+            // Only a known maximum ends an answer before the limit that is written for it.
+            let most = bounded.output_max.map_or(limit, |most| limit.min(u64::from(most)));
+            let output_tokens = most.saturating_mul(choices);
             amount = amount.max(bounded.rates.hold(&UsageBound { output_tokens, ..bounded.input }, Ppm::ONE)?);
         }
         Ok(Self { amount, output_limit: u32::try_from(limit).unwrap_or(u32::MAX) })
@@ -84,7 +87,7 @@ impl Size {
 struct Bounded {
     rates: WorstRates,
     input: UsageBound,
-    output_max: u32,
+    output_max: Option<u32>,
 }
 
 impl Bounded {
@@ -92,7 +95,7 @@ impl Bounded {
         let input = input_bound(&request.input, sizes.of(&candidate.deployment.upstream_model));
         let total = input.input_tokens.saturating_add(input.media_tokens);
         let rates = worst_rates(&candidate.price, total, request.received_at, reach(request));
-        Self { rates, input, output_max: candidate.deployment.limits.output_tokens_max.unwrap_or(OUTPUT_MAX_UNKNOWN) }
+        Self { rates, input, output_max: candidate.deployment.limits.output_tokens_max }
     }
 }
 

@@ -480,6 +480,26 @@ async fn only_what_was_paid_for_teaches_how_large_prompts_are() {
     }
 }
 
+#[tokio::test]
+async fn a_limit_is_held_for_in_full_where_no_maximum_is_known() {
+    let stage = Stage::new(2_000_000_000).await;
+    let mut deployment = gateway_core::testing::deployment("model", "house");
+    let held = |deployment: &Deployment, limit, n| {
+        let output = OutputAsk { limit, choices: 1 };
+        let request = AdmitRequest { output, ..by_hand(&stage, &Arc::new(deployment.clone()), n) };
+        let admission = stage.ledger.try_admit(&request).unwrap();
+        (admission.amount().get(), admission.output_limit())
+    };
+    // At $8 per million tokens; the house's models end at 4,096.
+    assert_eq!(held(&deployment, Some(128_000), 1), (4_096 * 8_000, 128_000));
+    deployment.limits.output_tokens_max = None;
+    assert_eq!(held(&deployment, Some(128_000), 2), (128_000 * 8_000, 128_000));
+    // Without a limit of the caller's own, one is written that is paid for.
+    let (amount, limit) = held(&deployment, None, 3);
+    assert_eq!(amount, i64::from(limit) * 8_000);
+    assert!(limit <= 32_768, "{limit}");
+}
+
 fn seen(content_bytes: u64) -> PartialUsage {
     PartialUsage { usage: Usage { input_uncached: Some(10), ..Usage::default() }, content_bytes }
 }

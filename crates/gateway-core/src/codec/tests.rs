@@ -30,6 +30,9 @@ fn the_limit_written_is_never_above_what_is_paid_for() {
     assert_eq!(limit(None, Some(500), Some(1_000), false), Some(500));
     assert_eq!(limit(None, Some(500), None, false), Some(500));
     assert_eq!(limit(None, Some(500), None, true), Some(500));
+    // A hold pays for no more than the model's maximum, where that is known.
+    assert_eq!(limit(Some(128_000), Some(128_000), Some(8_192), false), Some(8_192));
+    assert_eq!(limit(Some(128_000), Some(128_000), None, false), Some(128_000));
 }
 
 #[test]
