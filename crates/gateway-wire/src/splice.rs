@@ -58,7 +58,12 @@ impl<'a> Splice<'a> {
     /// The value the body has under the key: the last, which is what JSON parsers keep. Edits do not show.
     #[must_use]
     pub fn value(&self, key: &str) -> Option<&'a [u8]> {
-        self.spans.iter().rev().find(|span| self.is_key(span, key)).and_then(|span| self.body.get(span.value.clone()))
+        self.values(key).next_back()
+    }
+
+    /// Every value the body has under the key, in order. Edits do not show.
+    pub(crate) fn values(&self, key: &str) -> impl DoubleEndedIterator<Item = &'a [u8]> {
+        self.spans.iter().filter(move |span| self.is_key(span, key)).filter_map(|span| self.body.get(span.value.clone()))
     }
 
     /// The body's keys, unescaped, in order.

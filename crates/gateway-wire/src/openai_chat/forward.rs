@@ -8,7 +8,7 @@ use super::{
     memo::ChatMemo,
     write_request::{limit_key, with_usage},
 };
-use crate::{controls, splice::Splice};
+use crate::{controls, json::Json, splice::Splice};
 
 const LIMIT_KEYS: [&str; 2] = ["max_completion_tokens", "max_tokens"];
 
@@ -47,36 +47,36 @@ fn needs_deep_edit(body: &[u8], quirks: &Quirks) -> bool {
         || (quirks.no_json_schema && has("\"json_schema\""))
 }
 
-/// Writes the limit that is paid for and gives it the provider's name.
-fn limits(splice: &mut Splice<'_>, asked: Option<u32>, target: &Target<'_>) {
+/// Writes the limit that is paid for and gives it the provider's name. Whichever of the two keys a provider reads, and
+/// whichever of a repeated one, it finds no other number: what is held pays for this one.
+pub(super) fn limits(splice: &mut Splice<'_>, asked: Option<u32>, target: &Target<'_>) {
     let quirk = target.deployment.quirks.output_limit_key;
     let limit = target.limit_to_write(asked, false);
     let wanted = match quirk {
         OutputLimitKey::AsSent => None,
         OutputLimitKey::MaxTokens | OutputLimitKey::MaxCompletionTokens => Some(limit_key(quirk)),
     };
+    let is_limit = |value: &[u8]| Json::parse(value).and_then(Json::u32).ok() == limit;
     match (limit, wanted) {
         // A different number, or a key the provider does not know: one key is left, and says it.
-        (Some(limit), Some(key)) if asked != Some(limit) => {
+        (Some(limit), Some(key)) if !LIMIT_KEYS.iter().all(|key| splice.values(key).all(is_limit)) || asked.is_none() => {
             LIMIT_KEYS.into_iter().filter(|other| *other != key).for_each(|other| splice.remove(other));
             splice.set(key, limit.to_string());
         }
-        (Some(limit), None) if asked != Some(limit) => {
-            let mut present = LIMIT_KEYS.into_iter().filter(|key| splice.has(key)).peekable();
-            if present.peek().is_none() {
-                return splice.set(limit_key(quirk), limit.to_string());
+        (_, Some(key)) => LIMIT_KEYS.into_iter().filter(|other| *other != key).for_each(|other| splice.rename(other, key)),
+        (Some(limit), None) => {
+            let standing = LIMIT_KEYS.map(|key| (key, splice.values(key).any(|value| value != b"null")));
+            if standing.iter().all(|(_, stands)| !stands) {
+                let present = LIMIT_KEYS.into_iter().find(|key| splice.has(key)).unwrap_or(limit_key(quirk));
+                return splice.set(present, limit.to_string());
             }
-            let present: Vec<_> = present.collect();
-            present.into_iter().for_each(|key| splice.set(key, limit.to_string()));
-        }
-        (_, Some(key)) => {
-            for other in LIMIT_KEYS.into_iter().filter(|other| *other != key) {
-                // The newer key wins where a caller sent both, whichever name it then goes by.
-                let newer_stands = other == LIMIT_KEYS[1] && splice.value(key).is_some_and(|value| value != b"null");
-                if newer_stands { splice.remove(other) } else { splice.rename(other, key) }
+            for (key, stands) in standing {
+                if stands && !splice.values(key).all(is_limit) {
+                    splice.set(key, limit.to_string());
+                }
             }
         }
-        (_, None) => {}
+        (None, None) => {}
     }
 }
 

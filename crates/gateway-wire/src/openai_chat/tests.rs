@@ -1,4 +1,9 @@
-use gateway_core::{EventDecoder as _, Frame, Ingress, Peek, WireError, ir::PartBody};
+use std::sync::Arc;
+
+use gateway_core::{
+    Deployment, DeploymentId, EventDecoder as _, Frame, Ingress, ModelLimits, OnLoss, OutputLimitKey, Peek, ProviderId, Quirks, Target,
+    Timeouts, WireError, ir::PartBody,
+};
 
 use super::OpenAiChatIngress;
 
@@ -39,6 +44,53 @@ fn peek_reads_what_the_gateway_needs() {
 fn null_is_absent_and_the_last_of_a_repeated_key_stands() {
     let seen = peek(r#"{"model":"a","stream":null,"stream_options":null,"max_tokens":null,"n":null,"mod\u0065l":"b"}"#).expect("valid");
     assert_eq!((&*seen.model, seen.stream, seen.output_limit, seen.choices), ("b", false, None, 1));
+}
+
+/// What the limit keys of `body` become when `paid` tokens are paid for.
+fn limited(body: &str, key: OutputLimitKey, paid: Option<u32>) -> String {
+    let deployment = Deployment {
+        id: DeploymentId::new("d"),
+        provider: ProviderId::new("p"),
+        model: Arc::from("m"),
+        upstream_model: Arc::from("m"),
+        protocol: crate::OPENAI_CHAT,
+        weight: 1,
+        limits: ModelLimits { output_tokens_max: None, context_window: None },
+        timeouts: Timeouts::default(),
+        on_loss: OnLoss::Report,
+        quirks: Quirks { output_limit_key: key, ..Quirks::default() },
+        notice: None,
+    };
+    let seen = peek(body).expect("valid");
+    let mut splice = crate::splice::Splice::new(body.as_bytes(), &seen.spans);
+    super::forward::limits(&mut splice, seen.output_limit, &Target { deployment: &deployment, stream: false, output_limit: paid });
+    String::from_utf8(splice.apply().to_vec()).expect("text")
+}
+
+#[test]
+fn no_limit_but_the_one_that_is_paid_for_is_forwarded() {
+    use OutputLimitKey::{AsSent, MaxCompletionTokens, MaxTokens};
+    for (key, paid, body, expected) in [
+        (AsSent, 9, r#""max_completion_tokens":1,"max_tokens":100"#, r#""max_completion_tokens":1,"max_tokens":1"#),
+        (AsSent, 9, r#""max_tokens":100,"max_\u0074okens":5"#, r#""max_tokens":5,"max_\u0074okens":5"#),
+        (AsSent, 9, r#""max_tokens":100,"max_completion_tokens":50"#, r#""max_tokens":9,"max_completion_tokens":9"#),
+        (MaxTokens, 9, r#""max_completion_tokens":1,"max_tokens":100"#, r#""max_tokens":1"#),
+        (MaxTokens, 9, r#""max_completion_tokens":null,"max_tokens":5"#, r#""max_tokens":5"#),
+        (MaxCompletionTokens, 9, r#""max_tokens":100,"max_completion_tokens":1"#, r#""max_completion_tokens":1"#),
+        (MaxCompletionTokens, 9, r#""max_completion_tokens":null,"max_tokens":5"#, r#""max_completion_tokens":5"#),
+        // A provider may refuse a body with both keys, so none is added beside one that stands.
+        (AsSent, 9, r#""max_completion_tokens":null,"max_tokens":50"#, r#""max_completion_tokens":null,"max_tokens":9"#),
+        (AsSent, 9, r#""max_completion_tokens":null,"max_tokens":null"#, r#""max_completion_tokens":9,"max_tokens":null"#),
+        (AsSent, 9, r#""max_tokens":null"#, r#""max_tokens":9"#),
+        (AsSent, 9, r#""n":1"#, r#""n":1,"max_completion_tokens":9"#),
+        (MaxTokens, 9, r#""n":1"#, r#""n":1,"max_tokens":9"#),
+        // What says the same already stays as it was written.
+        (AsSent, 9, r#""max_tokens":  5,"max_completion_tokens": 5"#, r#""max_tokens":  5,"max_completion_tokens": 5"#),
+        (MaxTokens, 9, r#""max_completion_tokens": 5"#, r#""max_tokens": 5"#),
+    ] {
+        let (body, expected) = (format!(r#"{{"model":"m",{body}}}"#), format!(r#"{{"model":"m",{expected}}}"#));
+        assert_eq!(limited(&body, key, Some(paid)), expected, "{key:?} {body}");
+    }
 }
 
 #[test]
