@@ -38,6 +38,9 @@ pub struct InputSize {
     pub media: u32,
     /// Decoded bytes of inline media data.
     pub media_bytes: u64,
+    /// How often the provider may use tools that it runs itself (searches, code, connected servers), as far as the request
+    /// says. What they find becomes input that the body does not hold. Zero: the prompt is all in the body.
+    pub provider_tool_uses: u32,
 }
 
 /// Where one top-level key and its value stand in the body.

@@ -250,7 +250,8 @@ impl Open {
         }
         let cost = charge_total(&candidate.price, Ppm::ONE, &normalised.leaves, self.held.created_at).ok()?.0;
         let mut leaves = normalised.leaves;
-        if let (FinalUsage::Reported(usage), Some(bound)) = (usage, hard_bound(&self.input))
+        if let FinalUsage::Reported(usage) = usage
+            && let Some(bound) = hard_bound(&self.input, usage)
             && leaves.input_tokens() > bound
         {
             // No honest count is above it; the caller pays for the bound, the operator bears what the provider bills.

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use gateway_core::InputSize;
+use gateway_core::{InputSize, Usage};
 use parking_lot::RwLock;
 
 use super::{AdmitRequest, PricedCandidate, reach};
@@ -29,6 +29,8 @@ const TOKENS_PER_ITEM: u64 = 16;
 /// The most that vendors count for one image; a page or a clip is counted by its bytes besides.
 const TOKENS_PER_MEDIA: u64 = 4_800;
 const BYTES_PER_MEDIA_TOKEN: u64 = 100;
+/// What one use of a provider's own tool, such as a search, is taken to add to the prompt.
+const TOKENS_PER_TOOL_USE: u64 = 8_192;
 
 /// How much output the caller asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,18 +104,23 @@ impl Bounded {
 fn input_bound(input: &InputSize, rate: BytesPerToken) -> UsageBound {
     let items = u64::from(input.items) * TOKENS_PER_ITEM;
     let media = u64::from(input.media) * TOKENS_PER_MEDIA;
+    let tool_uses = u64::from(input.provider_tool_uses);
     UsageBound {
-        input_tokens: rate.bound(input.text_bytes).saturating_add(items),
+        input_tokens: rate.bound(input.text_bytes).saturating_add(items + tool_uses * TOKENS_PER_TOOL_USE),
+        web_searches: tool_uses,
         media_tokens: media.saturating_add(input.media_bytes / BYTES_PER_MEDIA_TOKEN),
         ..UsageBound::default()
     }
 }
 
 /// The most input tokens a prompt can honestly come to: a byte-level vocabulary yields no more tokens than bytes. `None`
-/// with media, whose size no byte count bounds.
-pub(super) fn hard_bound(input: &InputSize) -> Option<u64> {
+/// with media, whose size no byte count bounds, and where the provider added to the prompt or was free to.
+pub(super) fn hard_bound(input: &InputSize, used: &Usage) -> Option<u64> {
     const ANY_TEMPLATE: u64 = 1_024;
-    (input.media == 0).then(|| input.text_bytes.saturating_add(u64::from(input.items) * 4 * TOKENS_PER_ITEM).saturating_add(ANY_TEMPLATE))
+    let adds = |count: Option<u64>| count.is_some_and(|count| count > 0);
+    let added = input.provider_tool_uses > 0 || adds(used.web_searches) || adds(used.input_tool);
+    (input.media == 0 && !added)
+        .then(|| input.text_bytes.saturating_add(u64::from(input.items) * 4 * TOKENS_PER_ITEM).saturating_add(ANY_TEMPLATE))
 }
 
 /// What to charge for input that nobody reported: the low side, in the caller's favour.
@@ -148,7 +155,7 @@ impl LearnedSizes {
     /// Notes what a provider counted for a prompt. Only the prompt's own bytes say anything of its tokens: of the rest of
     /// a body a caller may send as much as it likes. Bounds take in the rest, on the safe side.
     pub(super) fn note(&self, model: &Arc<str>, input: &InputSize, tokens: u64) {
-        if input.media > 0 || input.prompt_bytes < BYTES_MIN || tokens == 0 {
+        if input.media > 0 || input.provider_tool_uses > 0 || input.prompt_bytes < BYTES_MIN || tokens == 0 {
             return;
         }
         let milli = (input.prompt_bytes.saturating_mul(1_000) / tokens).min(16_000);
@@ -212,6 +219,21 @@ mod tests {
             sizes.note(&model, &input, 4_200);
         }
         assert!(sizes.of("m").milli() < 2_000, "{:?}", sizes.of("m"));
+    }
+
+    #[test]
+    fn what_the_provider_adds_is_held_for_and_not_cut() {
+        let plain = InputSize { text_bytes: 40, items: 2, ..InputSize::default() };
+        let searching = InputSize { provider_tool_uses: 20, ..plain };
+        let (less, more) = (input_bound(&plain, BytesPerToken::CAUTIOUS), input_bound(&searching, BytesPerToken::CAUTIOUS));
+        assert_eq!((less.web_searches, more.web_searches), (0, 20));
+        assert_eq!(more.input_tokens - less.input_tokens, 20 * 8_192);
+        let unused = Usage { web_searches: Some(0), input_tool: Some(0), ..Usage::default() };
+        assert_eq!(hard_bound(&plain, &unused), Some(40 + 2 * 64 + 1_024));
+        assert_eq!(hard_bound(&searching, &unused), None);
+        for used in [Usage { web_searches: Some(1), ..Usage::default() }, Usage { input_tool: Some(1), ..Usage::default() }] {
+            assert_eq!(hard_bound(&plain, &used), None);
+        }
     }
 
     #[test]

@@ -500,6 +500,25 @@ async fn a_limit_is_held_for_in_full_where_no_maximum_is_known() {
     assert!(limit <= 32_768, "{limit}");
 }
 
+#[tokio::test]
+async fn what_the_providers_own_tools_find_is_held_for_and_charged() {
+    let stage = Stage::new(1_000_000_000).await;
+    let deployment = Arc::new(gateway_core::testing::deployment("model", "house"));
+    let reported = FinalUsage::Reported(Usage { input_uncached: Some(60_000), output_text: Some(10), ..Usage::default() });
+    let settled = |uses, n| {
+        let input = gateway_core::InputSize { text_bytes: 40, items: 1, provider_tool_uses: uses, ..Default::default() };
+        let admission = stage.ledger.try_admit(&AdmitRequest { input, ..by_hand(&stage, &deployment, n) }).unwrap();
+        (admission.amount().get(), admission.settle(&deployment, &reported).paid.get())
+    };
+    // Without such tools, no honest count is above what was sent.
+    let (plain, cut) = settled(0, 1);
+    assert_eq!(cut, (40 + 64 + 1_024) * 2_000 + 10 * 8_000);
+    let (held, paid) = settled(20, 2);
+    assert_eq!((held - plain, paid), (20 * 8_192 * 2_000, 60_000 * 2_000 + 10 * 8_000));
+    assert!(held >= paid);
+    stage.check().await;
+}
+
 fn seen(content_bytes: u64) -> PartialUsage {
     PartialUsage { usage: Usage { input_uncached: Some(10), ..Usage::default() }, content_bytes }
 }

@@ -105,8 +105,7 @@ impl Ingress for TestIngress {
                 text_bytes: request.input.len() as u64,
                 prompt_bytes: request.input.len() as u64,
                 items: 1,
-                media: 0,
-                media_bytes: 0,
+                ..InputSize::default()
             },
             ..Peek::chat(request.model)
         })

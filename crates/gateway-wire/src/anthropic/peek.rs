@@ -8,8 +8,13 @@ use crate::{
     json::{Json, SizeRules, Within, scan},
 };
 
-const SIZE_RULES: SizeRules =
-    SizeRules { item_keys: &["messages", "tools"], media_zones: &["messages", "system"], media_keys: &["source"] };
+const SIZE_RULES: SizeRules = SizeRules {
+    item_keys: &["messages", "tools"],
+    media_zones: &["messages", "system"],
+    media_keys: &["source"],
+    callers_tools: &["custom", "bash_", "text_editor_", "computer_", "memory_"],
+    provider_tools: &["mcp_servers"],
+};
 
 /// Reads what routing and billing need, and where every top-level key stands.
 pub(super) fn peek(head: &request::Parts, body: &[u8]) -> Result<Peek, WireError> {

@@ -28,7 +28,17 @@ pub struct SizeRules {
     /// Keys that hold one media part each, as an object or as a string (`image_url`, `source`, `inlineData`). Base64
     /// and `data:` URLs directly in such an object are media, not text.
     pub media_keys: &'static [&'static str],
+    /// Types of the elements of `tools` that the caller runs; one that ends in `_` stands for all that begin so. An
+    /// element of any other type is run by the provider; without a type it is the caller's.
+    pub callers_tools: &'static [&'static str],
+    /// Top-level keys that let the provider run tools of its own, unless their value is empty.
+    pub provider_tools: &'static [&'static str],
 }
+
+/// How often a tool of the provider's is taken to be used where the request does not say.
+const TOOL_USES: u32 = 10;
+/// No provider searches oftener for one answer, whatever a request allows.
+const TOOL_USES_MAX: u32 = 50;
 
 /// Finds every top-level key and value of an object, and checks the document on the way: UTF-8, syntax, nesting.
 ///
@@ -53,16 +63,21 @@ pub fn scan(body: &[u8], rules: &SizeRules) -> Result<Scan, WireError> {
     check_utf8(body)?;
     let mut cursor = Cursor::new(body);
     let mut spans = Vec::with_capacity(16);
-    let mut sizer = Sizer { rules, input: InputSize::default(), in_media_zone: false, in_prompt: false };
+    let mut sizer = Sizer { rules, input: InputSize::default(), in_media_zone: false, in_prompt: false, tool: None };
     while let Some(key) = cursor.key(spans.is_empty())? {
         let name = unescaped(&cursor, key.clone());
         sizer.in_media_zone = contains(rules.media_zones, &name);
         let items = if contains(rules.item_keys, &name) { Items::Elements } else { Items::None };
         sizer.in_prompt = sizer.in_media_zone || matches!(items, Items::Elements);
+        sizer.tool = (&*name == b"tools").then(Tool::default);
         cursor.kind()?;
         let start = cursor.at();
         sizer.value(&mut cursor, Place { depth: 1, in_media: false, under: b"" }, items)?;
-        spans.push(KeySpan { key, value: start..cursor.at() });
+        let value = start..cursor.at();
+        if contains(rules.provider_tools, &name) && !matches!(cursor.bytes(value.clone()), b"null" | b"false" | b"[]") {
+            sizer.provider_uses(TOOL_USES);
+        }
+        spans.push(KeySpan { key, value });
     }
     cursor.end()?;
     Ok(Scan { spans, input: sizer.input, sealed: holds_seal(body) })
@@ -121,7 +136,18 @@ struct Sizer<'r> {
     input: InputSize,
     in_media_zone: bool,
     in_prompt: bool,
+    /// Below `tools`, the element that is being read.
+    tool: Option<Tool>,
 }
+
+#[derive(Clone, Copy, Default)]
+struct Tool {
+    by_provider: bool,
+    uses_max: Option<u32>,
+}
+
+/// Where the fields of the elements of a top-level array stand.
+const DEPTH_OF_FIELDS: u32 = 3;
 
 impl Sizer<'_> {
     // Recursion is bounded by the nesting limit, which is checked first.
@@ -142,12 +168,21 @@ impl Sizer<'_> {
                     first = false;
                     self.input.items = self.input.items.saturating_add(u32::from(matches!(items, Items::Elements)));
                     self.value(cursor, Place { depth: place.depth + 1, ..place }, Items::None)?;
+                    if matches!(items, Items::Elements) {
+                        self.end_of_item();
+                    }
                 }
                 Ok(())
             }
             Kind::String => {
                 let range = cursor.string()?;
                 let text = cursor.bytes(range);
+                if let Some(tool) = &mut self.tool
+                    && place.depth == DEPTH_OF_FIELDS
+                    && place.under == b"type"
+                {
+                    tool.by_provider |= !callers(self.rules.callers_tools, text);
+                }
                 // A direct string (`"image_url": "data:…"`) is the part itself.
                 self.input.media = self.input.media.saturating_add(u32::from(is_media && !place.in_media));
                 match media_bytes(text, is_media || place.in_media, place.under) {
@@ -163,6 +198,13 @@ impl Sizer<'_> {
             Kind::Number | Kind::Bool | Kind::Null => {
                 let range = cursor.scalar()?;
                 self.text(range.len());
+                if let Some(tool) = &mut self.tool
+                    && place.depth == DEPTH_OF_FIELDS
+                    && place.under == b"max_uses"
+                {
+                    let uses = std::str::from_utf8(cursor.bytes(range)).ok().and_then(|text| text.parse().ok());
+                    tool.uses_max = uses.max(tool.uses_max);
+                }
                 Ok(())
             }
         }
@@ -179,9 +221,25 @@ impl Sizer<'_> {
         Ok(())
     }
 
+    fn end_of_item(&mut self) {
+        let Some(tool) = self.tool.as_mut().map(std::mem::take) else { return };
+        if tool.by_provider {
+            self.provider_uses(tool.uses_max.unwrap_or(TOOL_USES).clamp(1, TOOL_USES_MAX));
+        }
+    }
+
+    fn provider_uses(&mut self, times: u32) {
+        self.input.provider_tool_uses = self.input.provider_tool_uses.saturating_add(times).min(TOOL_USES_MAX);
+    }
+
     fn text(&mut self, bytes: usize) {
         self.input.text_bytes = self.input.text_bytes.saturating_add(bytes as u64);
     }
+}
+
+/// Whether the caller runs tools of a type. An escaped one is compared as written, and so taken for the provider's.
+fn callers(types: &[&str], found: &[u8]) -> bool {
+    types.iter().any(|of| if of.ends_with('_') { found.starts_with(of.as_bytes()) } else { found == of.as_bytes() })
 }
 
 /// How many bytes a string decodes to if it is media data.

@@ -5,8 +5,13 @@ use proptest::prelude::*;
 use super::*;
 use crate::OPENAI_CHAT;
 
-const RULES: SizeRules =
-    SizeRules { item_keys: &["messages", "tools"], media_zones: &["messages"], media_keys: &["image_url", "source", "file"] };
+const RULES: SizeRules = SizeRules {
+    item_keys: &["messages", "tools"],
+    media_zones: &["messages"],
+    media_keys: &["image_url", "source", "file"],
+    callers_tools: &["function", "bash_"],
+    provider_tools: &["plugins"],
+};
 
 fn keys(body: &str) -> Vec<(&str, &str)> {
     let spans = top_level(body.as_bytes()).expect("well-formed");
@@ -69,7 +74,7 @@ fn input(body: &str) -> InputSize {
 fn the_prompt_is_sized_without_its_media() {
     let base64 = "QUJD".repeat(1_000);
     let plain = input(r#"{"messages":[{"role":"user","content":"hello"}],"tools":[{},{}]}"#);
-    assert_eq!(plain, InputSize { text_bytes: 4 + 4 + 7 + 5, prompt_bytes: 4 + 5, items: 3, media: 0, media_bytes: 0 });
+    assert_eq!(plain, InputSize { text_bytes: 4 + 4 + 7 + 5, prompt_bytes: 4 + 5, items: 3, ..InputSize::default() });
 
     for body in [
         format!(r#"{{"messages":[{{"content":[{{"type":"image_url","image_url":{{"url":"data:image/png;base64,{base64}"}}}}]}}]}}"#),
@@ -125,6 +130,27 @@ fn an_escaped_key_is_sized_as_what_it_means() {
     }
     // What is no escape means nothing, and stays what it is.
     assert_eq!(input(r#"{"messages":[{"sour\x63e":{}}]}"#).media, 0);
+}
+
+#[test]
+fn tools_that_the_provider_runs_are_seen_with_how_often_they_may_be_used() {
+    for (body, uses) in [
+        (r#""tools":[{"name":"mine","input_schema":{"type":"object","properties":{"type":{"type":"string"}}}}]"#, 0),
+        (r#""tools":[{"type":"function","function":{"name":"f"}},{"type":"bash_20250124","name":"bash"},{"type":null}]"#, 0),
+        (r#""messages":[{"type":"web_search_20250305","max_uses":3}],"metadata":{"type":"x"}"#, 0),
+        (r#""plugins":[],"plugins":null,"plugins": false"#, 0),
+        (r#""tools":[{"type":"web_search_20250305","name":"web_search","max_uses":3}]"#, 3),
+        (r#""tools":[{"max_uses":3,"type":"web_search_20250305"},{"name":"mine","max_uses":9}]"#, 3),
+        (r#""tools":[{"type":"web_search_20250305"},{"type":"code_execution_20250825"}]"#, 20),
+        (r#""t\u006fols":[{"ty\u0070e":"web\u005fsearch_20250305","max\u005fuses":4}]"#, 4),
+        (r#""tools":[{"type":"web_search_20250305","max_uses":0}]"#, 1),
+        (r#""tools":[{"type":"web_search_20250305","max_uses":4000000000}]"#, 50),
+        (r#""tools":[{"type":"web_search_20250305","max_uses":2e1}]"#, 10),
+        (r#""plugins":[{"id":"web"}]"#, 10),
+        (r#""plugins":{}"#, 10),
+    ] {
+        assert_eq!(input(&format!("{{{body}}}")).provider_tool_uses, uses, "{body}");
+    }
 }
 
 #[test]

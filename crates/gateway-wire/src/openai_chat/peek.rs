@@ -14,6 +14,9 @@ const RULES: SizeRules = SizeRules {
     item_keys: &["messages", "tools", "functions"],
     media_zones: &["messages"],
     media_keys: &["image_url", "input_audio", "video_url", "file"],
+    callers_tools: &["function", "custom"],
+    // OpenAI's own, OpenRouter's, xAI's and Alibaba's.
+    provider_tools: &["web_search_options", "plugins", "search_parameters", "enable_search"],
 };
 
 pub(super) fn peek(head: &Parts, body: &[u8]) -> Result<Peek, WireError> {

@@ -94,6 +94,14 @@ fn no_limit_but_the_one_that_is_paid_for_is_forwarded() {
 }
 
 #[test]
+fn searches_by_the_provider_are_seen() {
+    let uses = |body: &str| peek(&format!(r#"{{"model":"m",{body}}}"#)).expect("valid").input.provider_tool_uses;
+    assert_eq!(uses(r#""tools":[{"type":"function","function":{}},{"type":"custom","custom":{}}],"enable_search":false"#), 0);
+    assert_eq!(uses(r#""web_search_options":{}"#), 10);
+    assert_eq!(uses(r#""tools":[{"type":"web_search"}],"plugins":[{"id":"web"}]"#), 20);
+}
+
+#[test]
 fn headers_say_what_the_control_keys_say() {
     let seen = peek_with(&[("x-bellwether-fallbacks", "none"), ("x-bellwether-strict", "TRUE")], r#"{"model":"m"}"#).expect("valid");
     assert!(seen.controls.disable_fallbacks && seen.controls.strict);

@@ -47,6 +47,14 @@ fn an_image_is_media_not_text() {
 }
 
 #[test]
+fn tools_that_the_provider_runs_are_seen() {
+    let uses = |body: &str| peek("/v1/messages", &[], &format!(r#"{{"model":"m",{body}}}"#)).unwrap().input.provider_tool_uses;
+    assert_eq!(uses(r#""tools":[{"name":"a"},{"type":"custom","name":"b"},{"type":"text_editor_20250728","name":"c"}]"#), 0);
+    assert_eq!(uses(r#""tools":[{"type":"web_search_20250305","name":"web_search","max_uses":20}]"#), 20);
+    assert_eq!(uses(r#""mcp_servers":[{"type":"url","url":"https://a.example","name":"a"}]"#), 10);
+}
+
+#[test]
 fn peek_refuses_with_the_fields_name() {
     for (body, path) in [
         (r#"{"messages":[]}"#, Some("model")),
