@@ -686,7 +686,7 @@ fn bad_configuration() {
         ("[server]\nlisten = \"127.0.0.1:1\"\nlistne = 3\n", ":3:", "did you mean `listen`"),
         ("[server]\nlisten = \"nowhere\"\n", ":2:", "socket address"),
         ("[server\n", ":1:", ""),
-        ("[server]\n\nbody_bytes_max = \"much\"\n", ":3:", "much"),
+        ("[server]\n\nbody_bytes_max = \"much\"\n", ":3:", "a string, expected usize"),
         ("[server]\nheader_bytes_max = 1\n", "", "must be at least 8192"),
         ("[storage]\nurl = \"postgres://localhost/x\"\n", "", "sqlite://FILE"),
         ("[[models]]\nname = \"m\"\ndeployments = [{ provider = \"nobody\", model = \"m\" }]\n", "", "nobody"),

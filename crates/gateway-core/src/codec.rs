@@ -109,8 +109,9 @@ pub struct Target<'a> {
 
 impl Target<'_> {
     /// The output limit to write, given the caller's own. `None`: write none. A limit is written when the caller asked
-    /// for one (never above what is paid for, which is no more than the model's maximum where that is known), when what is paid for is below the model's maximum, or when the protocol
-    /// demands a number (`demanded`); then an unknown maximum becomes 4,096, which every current chat model accepts.
+    /// for one (never above what is paid for, nor above the model's maximum where that is known), when what is paid for is
+    /// below the model's maximum, or when the protocol demands a number (`demanded`); then an unknown maximum becomes 4,096,
+    /// which every current chat model accepts.
     #[must_use]
     pub fn limit_to_write(&self, asked: Option<u32>, demanded: bool) -> Option<u32> {
         let paid = self.output_limit.unwrap_or(u32::MAX);

@@ -257,13 +257,7 @@ impl<'a, A: Adapter> Exchange<'a, A> {
     }
 
     fn too_large(&self) -> Fault {
-        // The caller asked for so much (log probabilities of many choices): no other deployment would say less, and it says
-        // nothing against this one.
-        self.bad(&format!(
-            "sent more than {} MiB, the most a whole answer may have; ask for less, or for a stream",
-            WHOLE_BYTES_MAX / 1_024 / 1_024
-        ))
-        .with_retry(Retry::Never)
+        self.bad(&format!("sent more than {} MiB, the most a whole answer may have", WHOLE_BYTES_MAX / 1_024 / 1_024))
     }
 }
 
