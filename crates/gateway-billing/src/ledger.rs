@@ -15,12 +15,15 @@ use async_trait::async_trait;
 use gateway_core::{Clock, KeyRefusal, KeyStore, Principal, Secret, SystemClock};
 use sqlx::SqlitePool;
 
-pub(crate) use self::prices::rows as price_rows;
 pub use self::{
     accounts::{Account, AccountPage, BalanceReading, Grant, NewAccount, PageRequest},
     credit::{Credit, Credited, TransactionView},
     prices::{PublishFailure, Published},
     tokens::{ApiKey, CreatedKey, NewKey},
+};
+pub(crate) use self::{
+    accounts::{new_id, rfc3339},
+    prices::rows as price_rows,
 };
 use crate::{
     book::Book,

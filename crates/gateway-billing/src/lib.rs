@@ -14,6 +14,7 @@ pub mod hold;
 pub mod journal;
 pub mod keys;
 pub mod ledger;
+pub mod outbox;
 pub mod recovery;
 pub mod store;
 pub mod verify;

@@ -291,13 +291,13 @@ pub(super) fn find(connection: &Connection, name_or_id: &str) -> Result<OrgId, L
 }
 
 /// A fresh version 7 UUID.
-pub(super) fn new_id(now_us: i64) -> Result<[u8; 16], LedgerError> {
+pub(crate) fn new_id(now_us: i64) -> Result<[u8; 16], LedgerError> {
     let mut random = [0; 10];
     SystemRandom::new().fill(&mut random).map_err(|_| LedgerError::Down { problem: "the system's random generator failed".into() })?;
     Ok(*OrgId::v7(now_us.max(0).unsigned_abs() / 1_000, random).as_bytes())
 }
 
 /// An instant as the API writes it.
-pub(super) fn rfc3339(us: i64) -> String {
+pub(crate) fn rfc3339(us: i64) -> String {
     jiff::Timestamp::from_microsecond(us).map(|at| at.to_string()).unwrap_or_default()
 }
