@@ -1,9 +1,10 @@
-//! The admin API: accounts, keys, credit, health, verification.
+//! The admin API: accounts, keys, credit, plans, health, verification.
 //!
 //! Thin on purpose: it reads a request, calls the ledger, and writes what it answers. Unknown fields are refused, so that a
 //! misspelt one is never quietly ignored.
 
 mod health;
+mod plans;
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -108,9 +109,11 @@ impl Admin {
             ["keys"] if method == Method::GET => self.keys(&request).await,
             ["keys"] if method == Method::POST => self.create_key(&request).await,
             ["keys", id, "revoke"] if method == Method::POST => self.revoke(id).await,
+            ["plans"] if method == Method::GET => self.plans(&request),
+            ["plans"] if method == Method::POST => self.publish_plan(&request).await,
             ["health"] if method == Method::GET => json(StatusCode::OK, &self.health.read()),
             ["ledger", "verify"] if method == Method::POST => json(StatusCode::OK, &self.ledger.verify().await?),
-            ["accounts" | "keys" | "health"]
+            ["accounts" | "keys" | "plans" | "health"]
             | ["accounts", _]
             | ["accounts", _, "credit" | "balance"]
             | ["keys", _, "revoke"]
@@ -144,10 +147,7 @@ impl Admin {
         let amount: Nano = body.amount_usd.parse().map_err(|error| {
             Fault::invalid(format!("`amount_usd` must be a decimal amount such as \"20\" or \"0.50\": {error}")).with_param("amount_usd")
         })?;
-        let idempotency_key = match request.head.headers.get("idempotency-key") {
-            None => return Err(Fault::invalid("the header `Idempotency-Key` is required, so that a repeat cannot credit twice")),
-            Some(key) => key.to_str().map_err(|_| Fault::invalid("the header `Idempotency-Key` must be plain text"))?.to_owned(),
-        };
+        let idempotency_key = idempotency_key(request, "so that a repeat cannot credit twice")?;
         let credit = Credit {
             account: account.to_owned(),
             mode: body.mode.into(),
@@ -197,10 +197,30 @@ impl Admin {
 }
 
 fn instant(text: &str) -> Result<SystemTime, Fault> {
-    let parsed: Result<jiff::Timestamp, _> = text.parse();
-    parsed.map(SystemTime::from).map_err(|_| {
-        Fault::invalid(format!("`expires_at` must be a time such as 2027-01-31T00:00:00Z, not `{text}`")).with_param("expires_at")
+    timestamp("expires_at", text).map(SystemTime::from)
+}
+
+/// A time in microseconds since 1970.
+fn instant_us(param: &'static str, text: &str) -> Result<i64, Fault> {
+    timestamp(param, text).map(jiff::Timestamp::as_microsecond)
+}
+
+fn timestamp(param: &'static str, text: &str) -> Result<jiff::Timestamp, Fault> {
+    text.parse().map_err(|_| {
+        let shown: String = text.chars().take(64).collect();
+        Fault::invalid(format!("`{param}` must be a time such as 2027-01-31T00:00:00Z, not `{shown}`")).with_param(param)
     })
+}
+
+/// The key under which a repeat is known; `why` ends the sentence that asks for it.
+fn idempotency_key(request: &MountRequest, why: &str) -> Result<String, Fault> {
+    match request.head.headers.get("idempotency-key") {
+        None => Err(Fault::invalid(format!("the header `Idempotency-Key` is required, {why}"))),
+        Some(key) => {
+            let key = key.to_str().map_err(|_| Fault::invalid("the header `Idempotency-Key` must be plain text"))?;
+            Ok(key.to_owned())
+        }
+    }
 }
 
 fn parse<T: DeserializeOwned>(request: &MountRequest) -> Result<T, Fault> {

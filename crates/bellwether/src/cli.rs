@@ -7,6 +7,7 @@ mod key;
 mod ledger;
 mod models;
 mod output;
+mod prices;
 mod simulate;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -60,6 +61,9 @@ enum Command {
     /// Create, list and revoke API keys of a running gateway
     #[command(subcommand)]
     Key(key::Key),
+    /// Show and publish the prices and plans of a running gateway
+    #[command(subcommand)]
+    Prices(prices::Prices),
     /// Check the books
     #[command(subcommand)]
     Ledger(ledger::Ledger),
@@ -92,6 +96,7 @@ pub async fn run(registry: Registry) -> Result<ExitCode> {
         Command::Models { config, json } => models::models(&config, &environment, &registry, json),
         Command::Account(account) => account.run(&AdminClient::from_environment(&environment)?).await,
         Command::Key(key) => key.run(&AdminClient::from_environment(&environment)?).await,
+        Command::Prices(prices) => prices.run(&environment).await,
         Command::Ledger(ledger) => ledger.run(&environment).await,
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "bellwether", &mut std::io::stdout());

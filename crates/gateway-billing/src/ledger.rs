@@ -5,7 +5,9 @@
 
 mod accounts;
 mod credit;
+mod once;
 mod open;
+mod plans;
 mod prices;
 mod tokens;
 
@@ -18,6 +20,7 @@ use sqlx::SqlitePool;
 pub use self::{
     accounts::{Account, AccountPage, BalanceReading, Grant, NewAccount, PageRequest},
     credit::{Credit, Credited, TransactionView},
+    plans::{NewPlanVersion, PlanView, PublishedPlan},
     prices::{PublishFailure, Published},
     tokens::{ApiKey, CreatedKey, NewKey},
 };
@@ -32,7 +35,7 @@ use crate::{
     journal::{Failpoints, Journal, JournalOptions, JournalReading, NoFailpoints},
     keys::KeyRing,
     money::Nano,
-    price::PriceBook,
+    price::{PlanBook, PriceBook},
     recovery::Recovered,
     store::{Store, StoreOptions},
     verify::Report,
@@ -86,6 +89,7 @@ pub struct Ledger {
     book: Arc<Book>,
     keys: Arc<KeyRing>,
     prices: Arc<PriceBook>,
+    plans: Arc<PlanBook>,
     sizes: Arc<LearnedSizes>,
     clock: Arc<dyn Clock>,
     sign_up_grant: Nano,
@@ -141,6 +145,12 @@ impl Ledger {
     #[must_use]
     pub fn prices(&self) -> &Arc<PriceBook> {
         &self.prices
+    }
+
+    /// The published plans, in memory.
+    #[must_use]
+    pub fn plans(&self) -> &Arc<PlanBook> {
+        &self.plans
     }
 
     pub(crate) fn sizes(&self) -> &Arc<LearnedSizes> {

@@ -11,6 +11,7 @@ mod calendar;
 mod charge;
 mod horizon;
 mod input;
+mod plan;
 mod publish;
 mod sku;
 mod terms;
@@ -21,11 +22,12 @@ mod tests;
 
 use std::fmt;
 
-pub use book::{PriceBook, PriceKey};
+pub use book::{PriceBook, PriceKey, ServedAt};
 pub use calendar::{Calendar, Calendars, Window};
 pub use charge::{Charge, ChargeFlags, Line, TierReach, UsageBound, WorstRates, charge, charge_total, worst_rates};
 pub use horizon::Horizon;
 pub use input::{PriceInput, PriceOverrideInput};
+pub use plan::{DEFAULT_PLAN, PlanBook, PlanRow, PlanVersionId, is_plan_name};
 pub use publish::{Coverage, Draft, NewVersion, Publication, PublishError, publish};
 pub use sku::{Side, Sku, UnknownSku};
 pub use terms::{Override, Rates, Source, Terms, TierBasis, TimeBasis, When};

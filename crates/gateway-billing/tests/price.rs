@@ -7,8 +7,8 @@ use std::sync::Arc;
 use gateway_billing::{
     money::{Nano, Ppm},
     price::{
-        Calendars, Coverage, Draft, PriceBook, PriceInput, PriceKey, PriceRow, PriceVersion, PriceVersionId, Publication, SELL_BOOK, Sku,
-        Source, TierReach, UsageBound, charge, charge_total, publish, worst_rates,
+        Calendars, Coverage, Draft, PriceBook, PriceError, PriceInput, PriceKey, PriceRow, PriceVersion, PriceVersionId, Publication,
+        SELL_BOOK, ServedAt, Sku, Source, TierReach, UsageBound, charge, charge_total, publish, worst_rates,
     },
     usage::{Leaves, leaves_of},
 };
@@ -103,6 +103,36 @@ fn the_most_particular_price_is_found() {
     assert_eq!(input("q", "x", "m"), Some(3), "the model's price before that of the route");
     assert_eq!(input("q", "x", "other"), Some(7));
     assert_eq!(input("q", "y", "other"), None, "never a free call");
+}
+
+#[test]
+fn a_plans_own_book_comes_before_the_default_and_costs_have_a_book_for_each_provider() {
+    let in_book = |book: &str, draft: Draft| Draft { book: book.into(), ..draft };
+    let drafts = [
+        draft("m", "p/u", FLAT),
+        draft("*", "q/v", DEARER),
+        in_book("sell:pro", draft("m", "", r#"{"input":"1","output":"1"}"#)),
+        in_book("cost:p", draft("*", "p/u", r#"{"input":"0.5","output":"1"}"#)),
+    ];
+    let mut rows = apply(&[], &plan(&drafts, &[], 0));
+    let book = PriceBook::new(rows.clone());
+    let at = |provider, upstream_model, model| ServedAt { provider, upstream_model, model };
+    let input = |found: Result<Option<Arc<PriceVersion>>, PriceError>| {
+        found.unwrap().map(|version| (version.book.to_string(), version.rate_at(&Sku::IN, 0, None, 0).unwrap().get()))
+    };
+    let found = |book: &str, rate| Some((book.to_owned(), rate));
+    assert_eq!(input(book.sell("pro", at("p", "u", "m"), 0)), found("sell:pro", 1_000_000), "its own, though less particular");
+    assert_eq!(input(book.sell("pro", at("q", "v", "other"), 0)), found("sell:default", 3_000_000), "what it does not price itself");
+    assert_eq!(input(book.sell("default", at("p", "u", "m"), 0)), found("sell:default", 2_000_000));
+    assert_eq!(input(book.sell("no-such-plan", at("p", "u", "m"), 0)), found("sell:default", 2_000_000));
+    assert_eq!(input(book.sell("pro", at("q", "w", "other"), 0)), None, "never a free call");
+    assert_eq!(input(book.cost(at("p", "u", "m"), 0)), found("cost:p", 500_000));
+    assert_eq!(input(book.cost(at("q", "v", "m"), 0)), None);
+
+    // A plan's price that cannot be read is not replaced by the default one: that would be a guess.
+    rows[2].body = rows[2].body.replace("1000000", "2000000").into();
+    let book = PriceBook::new(rows);
+    assert!(book.sell("pro", at("p", "u", "m"), 0).is_err() && book.sell("default", at("p", "u", "m"), 0).is_ok());
 }
 
 #[test]

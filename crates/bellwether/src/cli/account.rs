@@ -7,7 +7,7 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::{
-    admin_client::{AdminClient, segment},
+    admin_client::{AdminClient, fresh_key, segment},
     output,
 };
 
@@ -88,7 +88,7 @@ impl Account {
                 }
             }
             Self::Credit { account, amount, test, reason, idempotency_key, json } => {
-                let key = idempotency_key.unwrap_or_else(|| format!("cli-{:032x}", fastrand::u128(..)));
+                let key = idempotency_key.unwrap_or_else(fresh_key);
                 let path = format!("/admin/v1/accounts/{}/credit", segment(&account));
                 let body = json!({ "amount_usd": amount, "mode": mode(test), "reason": reason });
                 let credited = admin.post(&path, &body, Some(&key)).await?;

@@ -113,6 +113,11 @@ fn root(error: &dyn std::error::Error) -> String {
     error.to_string()
 }
 
+/// An idempotency key for a command that is sent once.
+pub(super) fn fresh_key() -> String {
+    format!("cli-{:032x}", fastrand::u128(..))
+}
+
 /// A path segment: accounts may have names with any characters.
 pub(super) fn segment(text: &str) -> String {
     const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');

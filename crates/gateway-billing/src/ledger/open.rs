@@ -13,7 +13,7 @@ use crate::{
     journal::Journal,
     keys::{KeyRing, server_secret},
     money::{Currency, Nano},
-    price::PriceBook,
+    price::{PlanBook, PriceBook},
     recovery,
     store::{Store, set_durability},
 };
@@ -31,6 +31,7 @@ pub(super) async fn open(options: LedgerOptions) -> Result<Ledger, LedgerError> 
     let book = Arc::new(load_book(&writer)?);
     let keys = Arc::new(KeyRing::load(&writer, secret, Arc::clone(&clock))?);
     let prices = Arc::new(PriceBook::new(super::prices::rows(&writer)?));
+    let plans = Arc::new(PlanBook::new(super::plans::rows(&writer)?));
     let left = recovery::open_holds(&writer, &book)?;
     set_durability(&writer, durability)?;
     let journal = Arc::new(Journal::start(writer, boot, journal, Arc::clone(&clock), Arc::clone(&failpoints))?);
@@ -38,7 +39,7 @@ pub(super) async fn open(options: LedgerOptions) -> Result<Ledger, LedgerError> 
     if recovered != recovery::Recovered::default() {
         tracing::info!(settled = recovered.settled, released = recovered.released, "resolved the holds of an earlier run");
     }
-    Ok(Ledger { store, journal, book, keys, prices, sizes: Arc::default(), clock, sign_up_grant, recovered })
+    Ok(Ledger { store, journal, book, keys, prices, plans, sizes: Arc::default(), clock, sign_up_grant, recovered })
 }
 
 /// A database remembers which secret its keys are hashed under: with another one every key would be unknown, and the

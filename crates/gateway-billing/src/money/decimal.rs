@@ -100,3 +100,12 @@ pub(super) fn write_scaled(f: &mut fmt::Formatter<'_>, value: i64, digits: u32) 
     let width = usize::try_from(digits).map_err(|_| fmt::Error)?;
     write!(f, "{sign}{}.{:0width$}", size / unit, size % unit)
 }
+
+/// The same without trailing zeros, and without a point where nothing is left behind it.
+pub(super) fn write_trimmed(f: &mut fmt::Formatter<'_>, value: i64, digits: u32) -> fmt::Result {
+    let (mut value, mut digits) = (value, digits);
+    while digits > 0 && value % 10 == 0 {
+        (value, digits) = (value / 10, digits - 1);
+    }
+    if digits == 0 { write!(f, "{value}") } else { write_scaled(f, value, digits) }
+}

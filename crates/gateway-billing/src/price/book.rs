@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 
 use super::{
     ANY_MODEL, PriceError,
+    plan::DEFAULT_PLAN,
     version::{PriceRow, PriceVersion, PriceVersionId},
 };
 
@@ -18,6 +19,17 @@ use super::{
 pub struct PriceKey<'k> {
     /// The book, normally [`super::SELL_BOOK`].
     pub book: &'k str,
+    /// Who serves.
+    pub provider: &'k str,
+    /// The name the provider knows the model by.
+    pub upstream_model: &'k str,
+    /// The name callers use.
+    pub model: &'k str,
+}
+
+/// Where a call is or may be served, whatever the book.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServedAt<'k> {
     /// Who serves.
     pub provider: &'k str,
     /// The name the provider knows the model by.
@@ -74,10 +86,43 @@ impl PriceBook {
     /// The row that should hold cannot be read. A request must then be refused: an older or more general price would
     /// be a guess.
     pub fn lookup(&self, key: PriceKey<'_>, at_us: i64) -> Result<Option<Arc<PriceVersion>>, PriceError> {
+        let PriceKey { book, provider, upstream_model, model } = key;
+        self.find([BookName::split(book)], ServedAt { provider, upstream_model, model }, at_us)
+    }
+
+    /// What an account on `plan` is charged: the price in the plan's own book `sell:<plan>`, else that in `sell:default`.
+    /// A price of the plan's own wins over one of the default book however general it is. The plan's multiplier is not in
+    /// it; [`super::PlanBook`] has that.
+    ///
+    /// # Errors
+    /// As [`PriceBook::lookup`].
+    pub fn sell(&self, plan: &str, at: ServedAt<'_>, at_us: i64) -> Result<Option<Arc<PriceVersion>>, PriceError> {
+        let default = BookName { kind: BookName::SELL, name: DEFAULT_PLAN };
+        if plan == DEFAULT_PLAN {
+            return self.find([default], at, at_us);
+        }
+        self.find([BookName { kind: BookName::SELL, name: plan }, default], at, at_us)
+    }
+
+    /// What the provider bills: the price in its book `cost:<provider>`. It may be in another currency.
+    ///
+    /// # Errors
+    /// As [`PriceBook::lookup`].
+    pub fn cost(&self, at: ServedAt<'_>, at_us: i64) -> Result<Option<Arc<PriceVersion>>, PriceError> {
+        self.find([BookName { kind: BookName::COST, name: at.provider }], at, at_us)
+    }
+
+    fn find<const N: usize>(
+        &self,
+        books: [BookName<'_>; N],
+        at: ServedAt<'_>,
+        at_us: i64,
+    ) -> Result<Option<Arc<PriceVersion>>, PriceError> {
         let snapshot = self.snapshot.load();
-        let route = (key.provider, key.upstream_model);
-        let places = [(key.model, route), (key.model, ("", "")), (ANY_MODEL, route)];
-        let entry = places.into_iter().find_map(|(model, route)| snapshot.standing(key.book, model, route, at_us));
+        let route = (at.provider, at.upstream_model);
+        let places = [(at.model, route), (at.model, ("", "")), (ANY_MODEL, route)];
+        let candidates = books.into_iter().flat_map(|book| places.map(|(model, route)| (book, model, route)));
+        let entry = candidates.into_iter().find_map(|(book, model, route)| snapshot.standing(book, model, route, at_us));
         entry.map(|entry| entry.read()).transpose()
     }
 
@@ -115,20 +160,37 @@ impl Snapshot {
         let mut ids = HashMap::new();
         for entry in entries {
             let row = &entry.row;
-            let place = hasher.hash_one((&*row.book, &*row.model, split_route(&row.route)));
+            let place = hasher.hash_one((BookName::split(&row.book), &*row.model, split_route(&row.route)));
             ids.insert(row.id, Arc::clone(&entry));
             places.entry(place).or_default().push(entry);
         }
         Self { hasher, places, ids }
     }
 
-    fn standing(&self, book: &str, model: &str, route: (&str, &str), at_us: i64) -> Option<&Arc<Entry>> {
+    fn standing(&self, book: BookName<'_>, model: &str, route: (&str, &str), at_us: i64) -> Option<&Arc<Entry>> {
         let entries = self.places.get(&self.hasher.hash_one((book, model, route)))?;
         entries.iter().find(|entry| {
             let row = &entry.row;
             let holds = row.effective_from <= at_us && row.effective_to.is_none_or(|end| at_us < end);
-            holds && &*row.book == book && &*row.model == model && split_route(&row.route) == route
+            holds && BookName::split(&row.book) == book && &*row.model == model && split_route(&row.route) == route
         })
+    }
+}
+
+/// A book's name in its two parts, so that the name of a plan's or provider's book need not be put together to be found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct BookName<'b> {
+    kind: &'b str,
+    name: &'b str,
+}
+
+impl<'b> BookName<'b> {
+    const SELL: &'static str = "sell";
+    const COST: &'static str = "cost";
+
+    fn split(book: &'b str) -> Self {
+        let (kind, name) = book.split_once(':').unwrap_or((book, ""));
+        Self { kind, name }
     }
 }
 

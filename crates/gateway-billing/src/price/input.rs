@@ -10,7 +10,7 @@ use super::{
     sku::Sku,
     terms::{Override, Rates, Terms, When},
 };
-use crate::money::{Currency, DecimalError, Exactness, Nano, Pico, Ppm};
+use crate::money::{Currency, Exactness, Nano, Pico, Ppm};
 
 /// The `price = { … }` of a configuration: `{ input = "2", output = "8", input_cache_read = "0.5" }`.
 ///
@@ -125,7 +125,5 @@ fn unknown(name: &str, place: &str) -> PriceError {
 }
 
 fn factor(text: &str, place: &str) -> Result<Ppm, PriceError> {
-    let bad = |error| PriceError::Figure(format!("{place}factor"), error);
-    let millionths = crate::money::parse_scaled(text, 6).and_then(crate::money::Scaled::exactly).map_err(bad)?;
-    u32::try_from(millionths).ok().and_then(Ppm::new).ok_or_else(|| bad(DecimalError::OutOfRange))
+    text.parse().map_err(|error| PriceError::Figure(format!("{place}factor"), error))
 }

@@ -5,4 +5,5 @@ mod accounts;
 mod crash;
 mod hold;
 mod model;
+mod plans;
 mod stage;

@@ -3,8 +3,12 @@
 use std::{
     future::Future,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
     task::{Context, Poll},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use gateway_billing::{
@@ -14,8 +18,8 @@ use gateway_billing::{
     price::{Calendars, Coverage, Draft, PriceInput, SELL_BOOK, Source},
 };
 use gateway_core::{
-    Admitted, Attempt, AttemptEnd, Candidate, Clock as _, Deployment, Fault, Mode, ModelAllowList, OrgId, PartialUsage, Principal,
-    Provider, Reply, Routed,
+    Admitted, Attempt, AttemptEnd, Candidate, Clock, Deployment, Fault, Mode, ModelAllowList, OrgId, PartialUsage, Principal, Provider,
+    Reply, Routed,
     testing::{ScriptedProvider, TestCall, TestClock, deployment},
 };
 use tower::{Layer as _, Service};
@@ -146,6 +150,45 @@ pub(crate) async fn open(folder: &std::path::Path, change: impl FnOnce(LedgerOpt
     let clock = TestClock::at(TestClock::new().wall() - std::time::Duration::from_secs(3_600));
     let options = LedgerOptions { clock: Arc::new(clock), ..LedgerOptions::at(folder.join("ledger.db")) };
     Ledger::open(change(options)).await.unwrap()
+}
+
+/// A clock whose calendar stands still until a test moves it, so that a moment can be named to the microsecond.
+#[derive(Debug)]
+pub(crate) struct Frozen {
+    now_us: AtomicI64,
+    timers: TestClock,
+}
+
+impl Frozen {
+    /// 2026-11-23 12:00:00 UTC.
+    pub(crate) fn new() -> Arc<Self> {
+        let timers = TestClock::new();
+        Arc::new(Self { now_us: AtomicI64::new(1_795_435_200_000_000), timers })
+    }
+
+    pub(crate) fn now_us(&self) -> i64 {
+        self.now_us.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn skip_us(&self, by: i64) {
+        self.now_us.fetch_add(by, Ordering::SeqCst);
+    }
+
+    /// A ledger in this folder on this clock.
+    pub(crate) async fn open(self: &Arc<Self>, folder: &std::path::Path) -> Arc<Ledger> {
+        let clock = Arc::clone(self) as Arc<dyn Clock>;
+        open(folder, |options| LedgerOptions { clock, ..options }).await
+    }
+}
+
+impl Clock for Frozen {
+    fn wall(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_micros(self.now_us().unsigned_abs())
+    }
+
+    fn monotonic(&self) -> tokio::time::Instant {
+        self.timers.monotonic()
+    }
 }
 
 /// The call with these deployments, each `(model, provider)`, in order of rank.
