@@ -1,5 +1,7 @@
 //! One caller's request, immutable from the moment it is admitted to the stack.
 
+mod end_user;
+
 use std::{
     fmt,
     sync::{Arc, OnceLock},
@@ -97,6 +99,14 @@ impl Call {
     #[must_use]
     pub fn operation(&self) -> Operation {
         self.peek.operation
+    }
+
+    /// The person behind the request, as the caller names them: the header `x-bellwether-user`, else the body's `user`,
+    /// `safety_identifier` or `metadata.user_id`, whichever the protocol has. At most 200 characters of it; `None` when
+    /// nobody is named, or not in plain text.
+    #[must_use]
+    pub fn end_user(&self) -> Option<Box<str>> {
+        end_user::of(&self.head.headers, &self.body, &self.peek)
     }
 
     /// The request in canonical form, decoded at most once and only if someone asks.

@@ -99,6 +99,14 @@ uuid_id!(
     OrgId, "acc_"
 );
 uuid_id!(
+    /// A team of a tenant: `team_…`.
+    TeamId, "team_"
+);
+uuid_id!(
+    /// A person or service of a tenant that owns keys: `user_…`.
+    UserId, "user_"
+);
+uuid_id!(
     /// An API key's public id: `key_…`. It is not the key and opens nothing.
     KeyId, "key_"
 );

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::SystemTime};
 use async_trait::async_trait;
 
 use crate::{
-    id::{KeyId, OrgId},
+    id::{KeyId, OrgId, TeamId, UserId},
     secret::Secret,
 };
 
@@ -60,12 +60,24 @@ pub struct Principal {
     pub org: OrgId,
     /// The key that was presented.
     pub key: KeyId,
+    /// The team it was made for.
+    pub team: Option<TeamId>,
+    /// The user it was made for.
+    pub user: Option<UserId>,
     /// Live or test.
     pub mode: Mode,
     /// Which public models the key may use.
     pub models: ModelAllowList,
     /// When the key stops working, if ever.
     pub expires_at: Option<SystemTime>,
+}
+
+impl Principal {
+    /// A key of a tenant's own: in no team, of no user, for every model, without an end.
+    #[must_use]
+    pub const fn new(org: OrgId, key: KeyId, mode: Mode) -> Self {
+        Self { org, key, team: None, user: None, mode, models: ModelAllowList::All, expires_at: None }
+    }
 }
 
 /// Why a presented key was not accepted. A store must not say more than this: a stranger learns nothing about which

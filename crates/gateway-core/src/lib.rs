@@ -38,7 +38,7 @@ pub use codec::{
 };
 pub use deployment::{Deployment, ModelLimits, OnLoss, OutputLimitKey, Quirks, StreamUsage, Timeouts};
 pub use fault::{Fault, FaultKind, Origin, Retry, Tried, UpstreamError};
-pub use id::{DeploymentId, KeyId, OrgId, ProviderId, RequestId};
+pub use id::{DeploymentId, KeyId, OrgId, ProviderId, RequestId, TeamId, UserId};
 pub use key::{KeyRefusal, KeyStore, Mode, ModelAllowList, Principal};
 pub use losses::{Loss, LossReason, Losses};
 pub use meter::{Meter, MeterSnapshot, PartialUsage};

@@ -51,13 +51,7 @@ impl TestCall {
     #[must_use]
     pub fn to(model: &str) -> Self {
         let body = Map::from_iter([("model".to_owned(), Value::from(model)), ("input".to_owned(), Value::from("hello"))]);
-        let principal = Principal {
-            org: OrgId::from_bytes([1; 16]),
-            key: KeyId::from_bytes([2; 16]),
-            mode: Mode::Live,
-            models: ModelAllowList::All,
-            expires_at: None,
-        };
+        let principal = Principal::new(OrgId::from_bytes([1; 16]), KeyId::from_bytes([2; 16]), Mode::Live);
         Self { body, principal, ingress: TestIngress::new(), within: Duration::from_secs(600), id: None, headers: Vec::new() }
     }
 

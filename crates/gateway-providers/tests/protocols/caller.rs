@@ -71,13 +71,7 @@ impl Asking {
         let body = bytes::Bytes::from(self.body.to_string());
         let ingress = self.caller.ingress();
         let peek = ingress.peek(&head, &body).expect("a valid request");
-        let principal = Principal {
-            org: OrgId::from_bytes([1; 16]),
-            key: KeyId::from_bytes([2; 16]),
-            mode: self.mode,
-            models: ModelAllowList::All,
-            expires_at: None,
-        };
+        let principal = Principal::new(OrgId::from_bytes([1; 16]), KeyId::from_bytes([2; 16]), self.mode);
         let now = SystemClock.monotonic();
         let ctx = CallContext {
             request_id: RequestId::v7(1_795_435_200_000, [7; 10]),

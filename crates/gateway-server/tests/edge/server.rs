@@ -159,11 +159,8 @@ impl KeyStore for Keys {
             _ => return Err(KeyRefusal::Malformed),
         };
         Ok(Arc::new(Principal {
-            org: OrgId::from_bytes([1; 16]),
-            key: KeyId::from_bytes([2; 16]),
-            mode,
             models: ModelAllowList::Only(["known-model".into(), "acme/*".into()].into()),
-            expires_at: None,
+            ..Principal::new(OrgId::from_bytes([1; 16]), KeyId::from_bytes([2; 16]), mode)
         }))
     }
 }

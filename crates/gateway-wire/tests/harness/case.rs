@@ -153,13 +153,7 @@ impl Case {
         let head = self.request_head();
         let peek = ingress.peek(&head, &body).unwrap_or_else(|e| panic!("{}: peek: {e}", self.name));
         let now = SystemClock.monotonic();
-        let principal = Principal {
-            org: OrgId::from_bytes([1; 16]),
-            key: KeyId::from_bytes([2; 16]),
-            mode: Mode::Live,
-            models: ModelAllowList::All,
-            expires_at: None,
-        };
+        let principal = Principal::new(OrgId::from_bytes([1; 16]), KeyId::from_bytes([2; 16]), Mode::Live);
         let ctx = CallContext {
             request_id: RequestId::from_bytes([7; 16]),
             principal: Arc::new(principal),

@@ -73,13 +73,7 @@ fn forwarded(path: &str, body: &str, quirks: Quirks, paid: Option<u32>) -> (Opti
     let ingress: Arc<dyn Ingress> = Arc::new(AnthropicIngress::new());
     let head = head(path, &[]);
     let peek = ingress.peek(&head, body.as_bytes()).unwrap();
-    let principal = Principal {
-        org: OrgId::from_bytes([1; 16]),
-        key: KeyId::from_bytes([2; 16]),
-        mode: Mode::Live,
-        models: ModelAllowList::All,
-        expires_at: None,
-    };
+    let principal = Principal::new(OrgId::from_bytes([1; 16]), KeyId::from_bytes([2; 16]), Mode::Live);
     let now = SystemClock.monotonic();
     let ctx = CallContext {
         request_id: RequestId::from_bytes([7; 16]),
