@@ -55,6 +55,10 @@ struct KeyBody {
     #[serde(default)]
     mode: ModeName,
     #[serde(default)]
+    user: Option<String>,
+    #[serde(default)]
+    team: Option<String>,
+    #[serde(default)]
     name: String,
     #[serde(default)]
     models: Option<Vec<String>>,
@@ -186,7 +190,15 @@ impl Admin {
     async fn create_key(&self, request: &MountRequest) -> Result<Response<Bytes>, Fault> {
         let body: KeyBody = parse(request)?;
         let expires_at = body.expires_at.as_deref().map(instant).transpose()?;
-        let key = NewKey { account: body.account, mode: body.mode.into(), name: body.name, models: body.models, expires_at };
+        let key = NewKey {
+            account: body.account,
+            mode: body.mode.into(),
+            user: body.user,
+            team: body.team,
+            name: body.name,
+            models: body.models,
+            expires_at,
+        };
         json(StatusCode::CREATED, &self.ledger.create_key(key).await?)
     }
 

@@ -7,7 +7,7 @@ use std::sync::{
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use gateway_billing::{
-    hold::{AdmitRequest, Billing as _, FinalUsage, OutputAsk, PricedCandidate, ReleaseReason},
+    hold::{AdmitRequest, Billing as _, FinalUsage, OutputAsk, PinnedPlan, PricedCandidate, ReleaseReason},
     ledger::{Credit, Grant, Ledger, LedgerOptions, NewAccount},
     money::Nano,
     price::{Calendars, Coverage, Draft, PriceInput, PriceKey, SELL_BOOK, Source},
@@ -44,10 +44,14 @@ fn request(ledger: &Ledger, org: OrgId, at: &Arc<Deployment>) -> AdmitRequest {
         org,
         key: KeyId::from_bytes([2; 16]),
         mode: Mode::Live,
+        team: None,
+        user: None,
+        tag: None,
+        plan: PinnedPlan::DEFAULT,
         requested_model: "model".into(),
         stream: false,
         received_at,
-        candidates: [PricedCandidate { deployment: Arc::clone(at), price }].into(),
+        candidates: [PricedCandidate { deployment: Arc::clone(at), price, cost: None }].into(),
         input: InputSize { text_bytes: 2_000, items: 2, ..InputSize::default() },
         output: OutputAsk { limit: Some(300), choices: 1 },
         names_tier: false,

@@ -24,6 +24,9 @@ CREATE TABLE user(
 ALTER TABLE api_key ADD COLUMN team BLOB REFERENCES team;
 ALTER TABLE api_key ADD COLUMN user BLOB REFERENCES user;
 
+-- What a failed attempt cost; NULL is the wallet's currency.
+ALTER TABLE attempt ADD COLUMN cost_currency TEXT;
+
 -- The caller's own name for the person behind a request.
 ALTER TABLE hold ADD COLUMN tag TEXT;
 

@@ -13,7 +13,10 @@ use gateway_core::OrgId;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
-use crate::money::{Currency, Nano};
+use crate::{
+    money::{Currency, Nano},
+    price::DEFAULT_PLAN,
+};
 
 /// A wallet: one tenant's prepaid credit in one currency.
 #[derive(Debug)]
@@ -22,6 +25,7 @@ pub struct Wallet {
     org: OrgId,
     currency: Currency,
     balance: Mutex<WalletReading>,
+    plan: RwLock<Arc<str>>,
     freed: Notify,
 }
 
@@ -73,10 +77,22 @@ pub enum Overrun {
 }
 
 impl Wallet {
-    /// A wallet as the database has it.
+    /// A wallet as the database has it, on the default plan.
     #[must_use]
     pub fn new(id: i64, org: OrgId, currency: Currency, reading: WalletReading) -> Self {
-        Self { id, org, currency, balance: Mutex::new(reading), freed: Notify::new() }
+        let plan = RwLock::new(Arc::from(DEFAULT_PLAN));
+        Self { id, org, currency, balance: Mutex::new(reading), plan, freed: Notify::new() }
+    }
+
+    /// The plan its account is on.
+    #[must_use]
+    pub fn plan(&self) -> Arc<str> {
+        Arc::clone(&self.plan.read())
+    }
+
+    /// Puts it on another plan, whose row is committed.
+    pub(crate) fn put_on(&self, plan: &Arc<str>) {
+        *self.plan.write() = Arc::clone(plan);
     }
 
     /// Its row.
@@ -142,11 +158,6 @@ impl Wallet {
         queue();
         drop(balance);
         self.freed.notify_waiters();
-    }
-
-    /// A hold's row was refused: its money was never taken.
-    pub(crate) fn undo_hold(&self, held: Nano) {
-        self.release(held, || {});
     }
 
     /// A settlement's or release's row was refused: the database still has the hold as it was, or never had it.
@@ -259,7 +270,7 @@ mod tests {
         let wallet = wallet(100, 0);
         wallet.hold(Nano::new(30), || {}).unwrap();
         let taken = wallet.settle(Nano::new(30), Nano::new(20), Overrun::FromBalance, |_| {});
-        wallet.undo_hold(Nano::new(30));
+        wallet.release(Nano::new(30), || {});
         wallet.undo_end(Nano::new(30), taken);
         check(&wallet, 100, 0);
     }

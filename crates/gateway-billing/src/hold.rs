@@ -5,32 +5,41 @@
 //! latest when it is dropped. [`HoldLayer`] does all of it for a tower stack.
 
 mod admission;
+mod allowance;
 mod delivery;
 mod layer;
+mod notice;
 mod sizing;
+mod tariff;
 mod written;
 
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use gateway_core::{Deployment, Fault, FaultKind, KeyId, Mode, Operation, OrgId, Origin, RequestId, Routed};
+use gateway_core::{Deployment, Fault, FaultKind, KeyId, Mode, Operation, OrgId, Origin, Principal, RequestId, Routed, TeamId, UserId};
 
+pub(crate) use self::allowance::Allowances;
 use self::sizing::Size;
 pub use self::{
     admission::{Admission, FinalUsage, Receipt, ReleaseReason},
+    allowance::ABANDON_ALLOWANCE,
     layer::{Hold, HoldLayer, HoldOptions},
     sizing::{LearnedSizes, OutputAsk},
+    tariff::Tariff,
 };
 use crate::{
     book::Wallet,
+    budget::{
+        BudgetRefusal,
+        claim::{Claim, Short, ordered},
+        gauge::Gauge,
+        index::Spender,
+    },
     error::LedgerError,
     ledger::Ledger,
-    money::{Currency, Money},
-    price::{PriceBook, PriceKey, PriceVersion, SELL_BOOK, TierReach},
+    money::{Currency, Money, MoneyError, Nano, Ppm},
+    price::{DEFAULT_PLAN, PriceVersion, TierReach},
 };
-
-/// The plan every account is on until plans can be chosen; its row is part of the schema.
-const DEFAULT_PLAN: i64 = 1;
 
 /// A candidate with the price it is pinned to: whatever is published later, this request is charged by it.
 #[derive(Debug, Clone)]
@@ -39,6 +48,22 @@ pub struct PricedCandidate {
     pub deployment: Arc<Deployment>,
     /// The price.
     pub price: Arc<PriceVersion>,
+    /// What the provider bills us, where there is a price list for it; else what the caller pays is taken for it.
+    pub cost: Option<Arc<PriceVersion>>,
+}
+
+/// The plan a request is pinned to: what its prices are multiplied by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PinnedPlan {
+    /// Its version's row.
+    pub version: i64,
+    /// The multiplier.
+    pub multiplier: Ppm,
+}
+
+impl PinnedPlan {
+    /// The plan every account is on unless it is put on another; its row is part of the schema.
+    pub const DEFAULT: Self = Self { version: 1, multiplier: Ppm::ONE };
 }
 
 /// A request for money.
@@ -52,6 +77,14 @@ pub struct AdmitRequest {
     pub key: KeyId,
     /// Which money.
     pub mode: Mode,
+    /// The team of the key.
+    pub team: Option<TeamId>,
+    /// The user of the key.
+    pub user: Option<UserId>,
+    /// The person behind the request, as the caller names them.
+    pub tag: Option<Box<str>>,
+    /// What prices are multiplied by.
+    pub plan: PinnedPlan,
     /// The model the caller named.
     pub requested_model: Box<str>,
     /// Whether the answer is streamed.
@@ -81,6 +114,8 @@ pub enum Refusal {
         /// Most output tokens per choice that the free money would pay for.
         affordable_max_tokens: u64,
     },
+    /// A budget cannot pay for it.
+    Budget(Box<BudgetRefusal>),
     /// No candidate has a price.
     NotPriced {
         /// The model.
@@ -108,6 +143,7 @@ impl From<Refusal> for Fault {
                     .with_detail("required_usd", required.amount.to_string())
                     .with_detail("affordable_max_tokens", affordable_max_tokens)
             }
+            Refusal::Budget(refusal) => over_budget(&refusal),
             Refusal::NotPriced { model } => Self::new(
                 FaultKind::ModelNotPriced,
                 Origin::Gateway,
@@ -137,10 +173,10 @@ pub trait Billing: Send + Sync {
     ///
     /// # Errors
     /// See [`Refusal`].
-    async fn admit(&self, request: AdmitRequest, wait: Duration) -> Result<Admission, Refusal>;
+    async fn admit(&self, request: &AdmitRequest, wait: Duration) -> Result<Admission, Refusal>;
 
-    /// The prices that candidates are pinned to.
-    fn prices(&self) -> &Arc<PriceBook>;
+    /// What an account's calls are charged by at `at_us`.
+    fn tariff(&self, org: OrgId, mode: Mode, at_us: i64) -> Tariff;
 }
 
 #[async_trait]
@@ -150,17 +186,17 @@ impl Billing for Ledger {
         Ok(self.hold(request, &wallet)?)
     }
 
-    async fn admit(&self, request: AdmitRequest, wait: Duration) -> Result<Admission, Refusal> {
-        let wallet = self.wallet_of(&request)?;
+    async fn admit(&self, request: &AdmitRequest, wait: Duration) -> Result<Admission, Refusal> {
+        let wallet = self.wallet_of(request)?;
         if wait.is_zero() {
-            return Ok(self.hold(&request, &wallet)?);
+            return Ok(self.hold(request, &wallet)?);
         }
         let deadline = self.clock().monotonic() + wait;
         loop {
             // Listening begins before looking, or what is freed in between would be missed.
             let mut freed = std::pin::pin!(wallet.freed());
             freed.as_mut().enable();
-            match self.hold(&request, &wallet) {
+            match self.hold(request, &wallet) {
                 Err(No::NotYet(refusal)) => {
                     if tokio::time::timeout_at(deadline, freed).await.is_err() {
                         return Err(refusal);
@@ -171,8 +207,13 @@ impl Billing for Ledger {
         }
     }
 
-    fn prices(&self) -> &Arc<PriceBook> {
-        Ledger::prices(self)
+    fn tariff(&self, org: OrgId, mode: Mode, at_us: i64) -> Tariff {
+        let name = self.book().wallet(org, Currency::of(mode)).map_or_else(|| DEFAULT_PLAN.into(), |wallet| wallet.plan());
+        let plan = match self.plans().lookup(&name, at_us) {
+            Some((version, multiplier)) => PinnedPlan { version: version.0, multiplier },
+            None => PinnedPlan::DEFAULT,
+        };
+        Tariff::new(Arc::clone(self.prices()), name, plan, mode)
     }
 }
 
@@ -211,42 +252,104 @@ impl Ledger {
         if !journal.has_room() {
             return Err(Refusal::Ledger(LedgerError::Busy).into());
         }
-        let size = Size::of(request, wallet.reading().available(), self.sizes()).map_err(|error| Refusal::Ledger(error.into()))?;
-        Admission::reserve(self, request, wallet, size, slot).map_err(|reading| {
-            let money = |amount| Money::new(amount, wallet.currency());
-            let available = reading.available();
-            let refusal = Refusal::InsufficientFunds {
-                available: money(available),
-                required: money(size.amount),
-                affordable_max_tokens: size.affordable(request, available, self.sizes()),
-            };
-            if reading.held.is_zero() { No::Final(refusal) } else { No::NotYet(refusal) }
-        })
+        let gauges = self.budget_book().of(&spender(request, wallet.currency()));
+        // What a budget has left is offered to a caller without a limit of its own as if it were all there is.
+        let offered = gauges.iter().filter_map(|gauge| room(gauge, request.received_at)).fold(wallet.reading().available(), Nano::min);
+        let size = Size::of(request, offered, self.sizes()).map_err(|error| Refusal::Ledger(error.into()))?;
+        let claims = claims(gauges, request, size, self.sizes()).map_err(|error| Refusal::Ledger(error.into()))?;
+        Admission::reserve(self, request, wallet, (size, &claims), slot).map_err(|short| self.refuse(request, wallet, size, short))
+    }
+
+    fn refuse(&self, request: &AdmitRequest, wallet: &Wallet, size: Size, short: Short) -> No {
+        let (refusal, held) = match short {
+            Short::Wallet(reading) => {
+                let money = |amount| Money::new(amount, wallet.currency());
+                let available = reading.available();
+                let refusal = Refusal::InsufficientFunds {
+                    available: money(available),
+                    required: money(size.amount),
+                    affordable_max_tokens: size.affordable(request, available, self.sizes()),
+                };
+                (refusal, !reading.held.is_zero())
+            }
+            Short::Budget { refusal, gauge, bounds, first } => {
+                if first {
+                    notice::refused(self.journal(), &gauge, bounds, &refusal);
+                }
+                let held = refusal.held;
+                (Refusal::Budget(refusal), held)
+            }
+        };
+        if held { No::NotYet(refusal) } else { No::Final(refusal) }
+    }
+}
+
+/// Whose request it is, as budgets ask.
+fn spender(request: &AdmitRequest, currency: Currency) -> Spender<'_> {
+    let AdmitRequest { org, key, team, user, .. } = *request;
+    Spender { org, key, team, user, tag: request.tag.as_deref(), currency }
+}
+
+/// What a hard budget has left, where it counts every answer.
+fn room(gauge: &Gauge, now_us: i64) -> Option<Nano> {
+    let reading = gauge.reading(now_us);
+    (reading.hard && gauge.spec.counts_all()).then(|| reading.left())
+}
+
+/// What each budget must hold: the whole hold, or where only some answers count, the most that one of those can cost.
+fn claims(gauges: Vec<Arc<Gauge>>, request: &AdmitRequest, size: Size, sizes: &LearnedSizes) -> Result<Vec<Claim>, MoneyError> {
+    let mut claims = Vec::with_capacity(gauges.len());
+    for gauge in gauges {
+        let amount = if gauge.spec.counts_all() {
+            Some(size.amount)
+        } else {
+            let counts =
+                |candidate: &PricedCandidate| gauge.spec.counts(candidate.deployment.provider.as_str(), &candidate.deployment.model);
+            size.among(request, sizes, counts)?
+        };
+        if let Some(amount) = amount {
+            claims.push(Claim { gauge, amount });
+        }
+    }
+    Ok(ordered(claims))
+}
+
+fn over_budget(refusal: &BudgetRefusal) -> Fault {
+    let fault = Fault::new(FaultKind::InsufficientFunds, Origin::Caller, refusal.to_string())
+        .with_code("budget_exceeded")
+        .with_detail("budget", refusal.id.to_string())
+        .with_detail("scope", refusal.scope)
+        .with_detail("limit_usd", refusal.cap.amount.to_string())
+        .with_detail("available_usd", refusal.left.amount.to_string())
+        .with_detail("required_usd", refusal.required.amount.to_string());
+    let fault = match (&*refusal.subject, refusal.scope) {
+        ("", _) | (_, "org") => fault,
+        (subject, _) => fault.with_detail("subject", subject),
+    };
+    match refusal.renews_at.and_then(|at| jiff::Timestamp::from_microsecond(at).ok()) {
+        Some(at) => fault.with_detail("reset_at", at.to_string()),
+        None => fault,
     }
 }
 
 /// What the layer asks for, or `None` for an operation that is free.
-fn request_of(routed: &Routed, prices: &PriceBook) -> Result<Option<(AdmitRequest, Routed)>, Refusal> {
+fn request_of(routed: &Routed, billing: &dyn Billing) -> Result<Option<(AdmitRequest, Routed)>, Refusal> {
     let call = &routed.call;
     match call.operation() {
         Operation::CountTokens => return Ok(None),
         Operation::Chat => {}
     }
     let (ctx, peek) = (call.ctx(), call.peek());
+    let Principal { org, key, mode, team, user, .. } = *ctx.principal;
     let received_at = unix_us(ctx.received_at);
+    let tariff = billing.tariff(org, mode, received_at);
     let mut candidates = Vec::with_capacity(routed.candidates.len());
     let mut priced = Vec::with_capacity(routed.candidates.len());
     for candidate in routed.candidates.iter() {
         let deployment = &candidate.deployment;
-        let key = PriceKey {
-            book: SELL_BOOK,
-            provider: deployment.provider.as_str(),
-            upstream_model: &deployment.upstream_model,
-            model: &deployment.model,
-        };
-        match prices.lookup(key, received_at) {
-            Ok(Some(price)) => {
-                priced.push(PricedCandidate { deployment: Arc::clone(deployment), price });
+        match tariff.price(deployment, received_at) {
+            Ok(Some(priced_at)) => {
+                priced.push(priced_at);
                 candidates.push(candidate.clone());
             }
             Ok(None) => tracing::debug!(deployment = %deployment.id, "left out: it has no price"),
@@ -265,9 +368,13 @@ fn request_of(routed: &Routed, prices: &PriceBook) -> Result<Option<(AdmitReques
     let routed = if all_priced { routed.clone() } else { Routed { call: Arc::clone(call), candidates: candidates.into() } };
     let request = AdmitRequest {
         id: ctx.request_id,
-        org: ctx.principal.org,
-        key: ctx.principal.key,
-        mode: ctx.principal.mode,
+        org,
+        key,
+        mode,
+        team,
+        user,
+        tag: call.end_user(),
+        plan: tariff.plan,
         requested_model: peek.model.clone(),
         stream: peek.stream,
         received_at,

@@ -13,7 +13,9 @@
 
 mod apply;
 mod chain;
+mod counts;
 mod failpoint;
+mod rollup;
 pub(crate) mod row;
 mod scope;
 mod statements;
@@ -253,6 +255,16 @@ impl Journal {
             return Err(LedgerError::Stopped);
         }
         answered.await.map_err(|_| LedgerError::Stopped)?
+    }
+
+    /// As [`Journal::exec`], for what nobody waits for: a failure is logged.
+    pub(crate) fn tell<F>(&self, job: F)
+    where
+        F: FnMut(&mut Scope<'_>) -> Result<(), LedgerError> + Send + 'static,
+    {
+        if !self.push(Command::Job(scope::untold(job))) {
+            tracing::warn!("the ledger has stopped; a notice was not written");
+        }
     }
 
     /// A reading for metrics.

@@ -13,7 +13,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use gateway_core::{Clock, KeyId, KeyRefusal, KeyStore, Mode, ModelAllowList, OrgId, Principal, Secret};
+use gateway_core::{Clock, KeyId, KeyRefusal, KeyStore, Mode, ModelAllowList, OrgId, Principal, Secret, TeamId, UserId};
 use parking_lot::RwLock;
 use ring::hmac;
 use rusqlite::Connection;
@@ -44,6 +44,8 @@ pub struct KeyRing {
 pub(crate) struct KeyRow {
     pub(crate) id: KeyId,
     pub(crate) org: OrgId,
+    pub(crate) team: Option<TeamId>,
+    pub(crate) user: Option<UserId>,
     pub(crate) mode: Mode,
     pub(crate) models: ModelAllowList,
     pub(crate) expires_at: Option<i64>,
@@ -53,7 +55,7 @@ pub(crate) struct KeyRow {
 impl KeyRing {
     /// Loads every key.
     pub(crate) fn load(connection: &Connection, secret: hmac::Key, clock: Arc<dyn Clock>) -> Result<Self, LedgerError> {
-        let mut statement = connection.prepare("SELECT id, org, mode, hash, models, expires_at, revoked_at FROM api_key")?;
+        let mut statement = connection.prepare("SELECT id, org, mode, hash, models, expires_at, revoked_at, team, user FROM api_key")?;
         let mut rows = statement.query([])?;
         let mut records = HashMap::new();
         while let Some(row) = rows.next()? {
@@ -62,6 +64,8 @@ impl KeyRing {
             let key = KeyRow {
                 id: KeyId::from_bytes(row.get(0)?),
                 org: OrgId::from_bytes(row.get(1)?),
+                team: row.get::<_, Option<[u8; 16]>>(7)?.map(TeamId::from_bytes),
+                user: row.get::<_, Option<[u8; 16]>>(8)?.map(UserId::from_bytes),
                 mode: if row.get::<_, String>(2)? == "live" { Mode::Live } else { Mode::Test },
                 models: allow_list(models.as_deref()),
                 expires_at: row.get(5)?,
@@ -111,7 +115,8 @@ impl KeyRing {
 impl KeyRow {
     fn into_record(self, hash: KeyHash) -> Record {
         let expires_at = self.expires_at.map(from_us);
-        let principal = Principal { org: self.org, key: self.id, mode: self.mode, models: self.models, expires_at };
+        let Self { org, id: key, team, user, mode, models, .. } = self;
+        let principal = Principal { org, key, team, user, mode, models, expires_at };
         Record { hash, principal: Arc::new(principal), expires_at, revoked: self.revoked }
     }
 }

@@ -4,9 +4,11 @@
 //! Reads go through [`Ledger::reader`]; everything that writes goes through the journal.
 
 mod accounts;
+mod budgets;
 mod credit;
 mod once;
 mod open;
+mod people;
 mod plans;
 mod prices;
 mod tokens;
@@ -19,7 +21,9 @@ use sqlx::SqlitePool;
 
 pub use self::{
     accounts::{Account, AccountPage, BalanceReading, Grant, NewAccount, PageRequest},
+    budgets::{ALERT_LEVELS, BudgetChange, BudgetNow, BudgetPeriodView, BudgetView, Enforcement, NewBudget},
     credit::{Credit, Credited, TransactionView},
+    people::{Team, User},
     plans::{NewPlanVersion, PlanView, PublishedPlan},
     prices::{PublishFailure, Published},
     tokens::{ApiKey, CreatedKey, NewKey},
@@ -30,8 +34,9 @@ pub(crate) use self::{
 };
 use crate::{
     book::Book,
+    budget::BudgetBook,
     error::LedgerError,
-    hold::LearnedSizes,
+    hold::{ABANDON_ALLOWANCE, Allowances, LearnedSizes},
     journal::{Failpoints, Journal, JournalOptions, JournalReading, NoFailpoints},
     keys::KeyRing,
     money::Nano,
@@ -57,6 +62,9 @@ pub struct LedgerOptions {
     pub clock: Arc<dyn Clock>,
     /// What a new account with [`Grant::SignUp`] is given in live money; zero is nothing.
     pub sign_up_grant: Nano,
+    /// What the callers of one key may leave unpaid in a day by hanging up before the first byte; beyond it they pay for the
+    /// input.
+    pub abandon_allowance: Nano,
     /// For tests that kill.
     pub failpoints: Arc<dyn Failpoints>,
 }
@@ -77,6 +85,7 @@ impl LedgerOptions {
             secret: None,
             clock: Arc::new(SystemClock),
             sign_up_grant: SIGN_UP_GRANT,
+            abandon_allowance: ABANDON_ALLOWANCE,
             failpoints: Arc::new(NoFailpoints),
         }
     }
@@ -87,10 +96,12 @@ pub struct Ledger {
     store: Store,
     journal: Arc<Journal>,
     book: Arc<Book>,
+    budgets: Arc<BudgetBook>,
     keys: Arc<KeyRing>,
     prices: Arc<PriceBook>,
     plans: Arc<PlanBook>,
     sizes: Arc<LearnedSizes>,
+    allowances: Arc<Allowances>,
     clock: Arc<dyn Clock>,
     sign_up_grant: Nano,
     recovered: Recovered,
@@ -151,6 +162,14 @@ impl Ledger {
     #[must_use]
     pub fn plans(&self) -> &Arc<PlanBook> {
         &self.plans
+    }
+
+    pub(crate) fn budget_book(&self) -> &Arc<BudgetBook> {
+        &self.budgets
+    }
+
+    pub(crate) fn allowances(&self) -> &Arc<Allowances> {
+        &self.allowances
     }
 
     pub(crate) fn sizes(&self) -> &Arc<LearnedSizes> {

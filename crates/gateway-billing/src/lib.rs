@@ -9,6 +9,7 @@ pub mod usage;
 
 // Ledger side.
 pub mod book;
+pub mod budget;
 pub mod error;
 pub mod hold;
 pub mod journal;

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// The kinds of events there are.
-pub const EVENTS: [&str; 3] = ["budget.alert", "credit.expired", "credit.pending"];
+pub const EVENTS: [&str; 4] = ["budget.alert", "budget.exceeded", "credit.expired", "credit.pending"];
 
 /// How long a delivery is tried, counted from the event.
 const TRIED_FOR_US: i64 = 24 * 3_600 * 1_000_000;

@@ -10,10 +10,14 @@ use rusqlite::Connection;
 
 use crate::{
     book::{Book, Overrun},
+    budget::{
+        BudgetBook, BudgetId,
+        claim::{self, Reserved},
+    },
     error::LedgerError,
     journal::{
         Command, Failpoint, Failpoints, Journal,
-        row::{Draft, End, Held, Ticket},
+        row::{Draft, End, Held, Ticket, decode_budgets},
     },
     money::Nano,
 };
@@ -41,6 +45,7 @@ struct OpenHold {
     key: KeyId,
     amount: Nano,
     progress: Option<Vec<u8>>,
+    budgets: Vec<u8>,
 }
 
 /// Resolves every open hold of an earlier run.
@@ -64,7 +69,7 @@ pub(crate) async fn run(open: Vec<Orphan>, journal: &Journal, now_us: i64, failp
 
 fn resolve(held: &Arc<Held>, progress: Option<&[u8]>, journal: &Journal, now_us: i64, recovered: &mut Recovered) {
     let draft = progress.and_then(|bytes| {
-        let draft = Draft::decode(bytes);
+        let draft = Draft::decode(bytes, held.wallet.currency());
         recovered.unreadable += usize::from(draft.is_none());
         draft
     });
@@ -79,22 +84,24 @@ fn resolve(held: &Arc<Held>, progress: Option<&[u8]>, journal: &Journal, now_us:
             draft.source = crate::usage::UsageSource::Recovered;
             recovered.settled += 1;
             let charge = draft.charge;
-            held.wallet.settle(held.amount, charge, Overrun::WriteOff, |taken| {
-                push(End::Settled { draft: Box::new(draft), taken, estimated: true });
+            let served = draft.served.clone();
+            let money = (held.amount, charge, Overrun::WriteOff);
+            claim::settle(&held.budgets, &held.wallet, money, (&served.provider, &served.model), |taken, counted| {
+                push(End::Settled { draft: Box::new(draft), taken, counted, estimated: true });
             });
         }
         None => {
             recovered.released += 1;
-            held.wallet.release(held.amount, || push(End::Released));
+            claim::release(&held.budgets, &held.wallet, held.amount, || push(End::Released { abandoned: Nano::ZERO }));
         }
     }
 }
 
 /// Reads the holds that are open at start. All of them belong to earlier runs.
-pub(crate) fn open_holds(connection: &Connection, book: &Book) -> Result<Vec<Orphan>, LedgerError> {
+pub(crate) fn open_holds(connection: &Connection, book: &Book, budgets: &BudgetBook) -> Result<Vec<Orphan>, LedgerError> {
     let wallets: std::collections::HashMap<_, _> = book.all().into_iter().map(|wallet| (wallet.id(), wallet)).collect();
     let mut statement =
-        connection.prepare("SELECT id, wallet, api_key, amount, progress FROM hold INDEXED BY hold_open WHERE state = 0")?;
+        connection.prepare("SELECT id, wallet, api_key, amount, progress, budgets FROM hold INDEXED BY hold_open WHERE state = 0")?;
     let rows = statement.query_map([], |row| {
         Ok(OpenHold {
             id: RequestId::from_bytes(row.get(0)?),
@@ -102,6 +109,7 @@ pub(crate) fn open_holds(connection: &Connection, book: &Book) -> Result<Vec<Orp
             key: KeyId::from_bytes(row.get(2)?),
             amount: Nano::new(row.get(3)?),
             progress: row.get(4)?,
+            budgets: row.get(5)?,
         })
     })?;
     let mut open = Vec::new();
@@ -119,6 +127,8 @@ pub(crate) fn open_holds(connection: &Connection, book: &Book) -> Result<Vec<Orp
             amount: row.amount,
             // What follows stands in the row already and is not written again.
             pins: Box::default(),
+            budgets: reservations(&row, budgets),
+            tag: None,
             requested_model: Box::default(),
             stream: false,
             created_at: 0,
@@ -130,4 +140,18 @@ pub(crate) fn open_holds(connection: &Connection, book: &Book) -> Result<Vec<Orp
         open.push((Arc::new(held), row.progress));
     }
     Ok(open)
+}
+
+/// What a hold has in budgets. One whose budget or period is gone frees nothing there; the books are verified for it.
+fn reservations(row: &OpenHold, budgets: &BudgetBook) -> Box<[Reserved]> {
+    let Some(stored) = decode_budgets(&row.budgets) else {
+        tracing::error!(id = %row.id, "what this hold has in budgets cannot be read; it stays held there");
+        return Box::default();
+    };
+    let found = stored.into_iter().filter_map(|stored| {
+        let gauge = budgets.get(BudgetId(stored.budget))?.gauge(stored.subject);
+        let count = gauge.begun(stored.start)?;
+        Some(Reserved { gauge, bounds: count.bounds, cap: count.cap, hard: count.hard, amount: stored.amount })
+    });
+    found.collect()
 }

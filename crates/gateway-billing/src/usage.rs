@@ -10,6 +10,7 @@ mod tests;
 
 use gateway_core::Usage;
 
+pub(crate) use leaves::TokenKinds;
 pub use leaves::{InvalidLeaves, Leaves};
 
 use crate::price::{ChargeFlags, Side, Sku};
@@ -80,13 +81,16 @@ impl UsageFlags {
     pub const OVER_BOUND: Self = Self(8);
     /// The stream ended without the provider's own count.
     pub const NO_FINAL_USAGE: Self = Self(16);
+    /// The caller left before anything was delivered, once too often that day; the input was charged.
+    pub const ABANDONED: Self = Self(32);
 
-    const NAMES: [(Self, &'static str); 5] = [
+    const NAMES: [(Self, &'static str); 6] = [
         (Self::INCONSISTENT, "usage_inconsistent"),
         (Self::UNPRICED, "unpriced_use"),
         (Self::CALENDAR_UNKNOWN, "calendar_unknown"),
         (Self::OVER_BOUND, "over_bound"),
         (Self::NO_FINAL_USAGE, "no_final_usage"),
+        (Self::ABANDONED, "abandoned"),
     ];
 
     /// The flags that a charge raised.

@@ -2,7 +2,9 @@
 //!
 //! Everything is read in one snapshot, so a check beside running traffic sees no half-written state. Nothing is written.
 
+mod budgets;
 mod chain;
+pub(crate) mod rollups;
 mod settlements;
 
 use std::path::Path;
@@ -60,6 +62,8 @@ fn verify(connection: &Connection) -> Result<Report, LedgerError> {
     }
     checks.push(settlements::prices_are_as_published(connection)?);
     checks.extend(settlements::recomputed(connection)?);
+    checks.push(budgets::check(connection)?);
+    checks.push(rollups::check(connection)?);
     checks.push(chain::check(connection)?);
     checks.sort_by_key(|check| order(check.id));
     let count = |sql| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map(i64::unsigned_abs);

@@ -24,7 +24,15 @@ impl FirstStart {
             return Ok(None);
         }
         let account = ledger.create_account(NewAccount { name: "default".to_owned(), grant: Grant::SignUp }).await?;
-        let key = NewKey { account: account.name, mode: Mode::Test, name: "first start".to_owned(), models: None, expires_at: None };
+        let key = NewKey {
+            account: account.name,
+            mode: Mode::Test,
+            user: None,
+            team: None,
+            name: "first start".to_owned(),
+            models: None,
+            expires_at: None,
+        };
         let test_key = Secret::new(ledger.create_key(key).await?.key);
         let admin_token = (!secrets::admin_token_is_given(environment)).then(|| admin_token.clone());
         Ok(Some(Self { admin_token, test_key }))

@@ -74,7 +74,7 @@ impl Scene {
     fn attempt(&self, id: RequestId, n: i64, outcome: &str, status: Option<i64>) {
         self.database()
             .execute(
-                "INSERT INTO attempt VALUES (?1, ?2, 'openai', 'gpt-4.1', ?3, ?3 + 1000, ?4, ?5, 0)",
+                "INSERT INTO attempt VALUES (?1, ?2, 'openai', 'gpt-4.1', ?3, ?3 + 1000, ?4, ?5, 0, NULL)",
                 params![id.as_bytes(), n, NOW_MS as i64 * 1_000, outcome, status],
             )
             .unwrap();

@@ -10,12 +10,13 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use self::attempts::Trying;
 use super::{
-    AdmitRequest, DEFAULT_PLAN, LearnedSizes, PricedCandidate,
+    AdmitRequest, Allowances, LearnedSizes, PinnedPlan, PricedCandidate,
     sizing::{Size, hard_bound, input_estimate},
     written::{Committed, Ended},
 };
 use crate::{
-    book::{Overrun, Taken, Wallet, WalletReading},
+    book::{Overrun, Taken, Wallet},
+    budget::claim::{self, Claim, Reserved, Short},
     error::LedgerError,
     journal::{
         Command, Journal,
@@ -23,8 +24,8 @@ use crate::{
     },
     ledger::Ledger,
     money::{Currency, Nano, Ppm},
-    price::charge_total,
-    usage::{BytesPerToken, Normalised, UsageFlags, UsageSource, counted, leaves_of},
+    price::{TimeBasis, charge_total},
+    usage::{BytesPerToken, Leaves, Normalised, UsageFlags, UsageSource, counted, leaves_of},
 };
 
 /// What was used, and how it is known.
@@ -62,7 +63,9 @@ pub(super) struct Open {
     journal: Arc<Journal>,
     clock: Arc<dyn Clock>,
     sizes: Arc<LearnedSizes>,
+    allowances: Arc<Allowances>,
     candidates: Arc<[PricedCandidate]>,
+    plan: PinnedPlan,
     input: InputSize,
     attempts: Mutex<Vec<Trying>>,
 }
@@ -77,39 +80,47 @@ pub struct Admission {
 }
 
 impl Admission {
-    /// Takes the money, or returns the reading that refused it.
+    /// Takes the money from the wallet and every budget, or says which had too little.
     pub(super) fn reserve(
         ledger: &Ledger,
         request: &AdmitRequest,
         wallet: &Arc<Wallet>,
-        size: Size,
+        (size, claims): (Size, &[Claim]),
         slot: OwnedSemaphorePermit,
-    ) -> Result<Self, WalletReading> {
-        let held = Arc::new(Held {
+    ) -> Result<Self, Short> {
+        let row = |budgets: Box<[Reserved]>| Held {
             id: request.id,
             wallet: Arc::clone(wallet),
             key: request.key,
             amount: size.amount,
-            pins: encode_pins(request.candidates.iter().map(|candidate| (candidate.price.id.0, DEFAULT_PLAN))),
+            pins: encode_pins(request.candidates.iter().map(|candidate| (candidate.price.id.0, request.plan.version))),
+            budgets,
             requested_model: request.requested_model.clone(),
+            tag: request.tag.clone(),
             stream: request.stream,
             created_at: request.received_at,
             committed: Ticket::default(),
             ended: Ticket::default(),
             progress: Mutex::default(),
-        });
+        };
         let journal = ledger.journal();
-        wallet.hold(size.amount, || {
+        let mut taken = None;
+        claim::reserve(claims, wallet, size.amount, request.received_at, |budgets| {
+            let held = Arc::new(row(budgets));
             if !journal.push(Command::Hold(Arc::clone(&held))) {
                 held.committed.resolve(Err(LedgerError::Stopped));
             }
+            taken = Some(held);
         })?;
+        let Some(held) = taken else { unreachable!("what was reserved was queued") };
         let open = Arc::new(Open {
             held,
             journal: Arc::clone(journal),
             clock: Arc::clone(ledger.clock()),
             sizes: Arc::clone(ledger.sizes()),
+            allowances: Arc::clone(ledger.allowances()),
             candidates: Arc::clone(&request.candidates),
+            plan: request.plan,
             input: request.input,
             attempts: Mutex::new(Vec::with_capacity(1)),
         });
@@ -176,10 +187,13 @@ impl Admission {
         self.release_in_place();
     }
 
-    /// The same for an answer that was made and not taken; `used` is what the provider may bill for it.
-    pub(super) fn forfeit(self, used: FinalUsage) {
+    /// The same for an answer that was made and not delivered; `used` is what the provider may bill for it.
+    pub(super) fn forfeit(mut self, used: FinalUsage, reason: ReleaseReason) {
         self.open.abandon_served(Some(used));
-        self.release(ReleaseReason::CallerLeft);
+        match reason {
+            ReleaseReason::Failed => self.release(reason),
+            ReleaseReason::CallerLeft => self.leave(),
+        }
     }
 
     /// As [`Admission::durable`], for after the admission has ended.
@@ -198,7 +212,7 @@ impl Admission {
         let Some(slot) = self.slot.take() else { return nothing(&self.open) };
         let Some(draft) = self.open.draft(deployment, usage) else {
             tracing::error!(id = %self.open.held.id, deployment = %deployment.id, "an answer came from where nothing was priced, or its charge does not fit the ledger; it is not charged");
-            self.open.end_released(slot);
+            self.open.end_released(slot, Nano::ZERO);
             return nothing(&self.open);
         };
         // Test money costs nothing, and what it teaches would size the holds of those who pay.
@@ -212,10 +226,26 @@ impl Admission {
         Receipt { paid: taken.paid(), taken, remaining: held.wallet.reading().available() }
     }
 
+    /// The caller left before anything was delivered: nothing is charged as long as the key has an allowance left for what
+    /// providers may bill, and the input beyond it.
+    fn leave(&mut self) {
+        let Some(slot) = self.slot.take() else { return };
+        self.open.abandon_served(None);
+        let Some(input) = self.open.abandoned() else { return self.open.end_released(slot, Nano::ZERO) };
+        let Held { id, key, created_at, .. } = *self.open.held;
+        if self.open.allowances.allow(key, input.charge, created_at) {
+            tracing::debug!(%id, "released: the caller left");
+            self.open.end_released(slot, input.charge);
+        } else {
+            tracing::info!(%id, %key, "charged the input of an answer that nobody waited for: the key's allowance of the day is spent");
+            self.open.end_settled(input, slot);
+        }
+    }
+
     fn release_in_place(&mut self) {
         if let Some(slot) = self.slot.take() {
             self.open.abandon_served(None);
-            self.open.end_released(slot);
+            self.open.end_released(slot, Nano::ZERO);
         }
     }
 }
@@ -229,7 +259,8 @@ impl Drop for Admission {
             Some((deployment, seen)) => {
                 self.settle_in_place(&deployment, &FinalUsage::Counted(seen));
             }
-            None => self.release_in_place(),
+            // Nobody is waiting for the call any more, or it panicked.
+            None => self.leave(),
         }
     }
 }
@@ -248,7 +279,7 @@ impl Open {
         if normalised.inconsistent {
             flags = flags.and(UsageFlags::INCONSISTENT);
         }
-        let cost = charge_total(&candidate.price, Ppm::ONE, &normalised.leaves, self.held.created_at).ok()?.0;
+        let (cost, cost_currency) = self.cost_of(candidate, &normalised.leaves)?;
         let mut leaves = normalised.leaves;
         if let FinalUsage::Reported(usage) = usage
             && let Some(bound) = hard_bound(&self.input, usage)
@@ -259,7 +290,7 @@ impl Open {
             tracing::warn!(id = %self.held.id, deployment = %deployment.id, reported = leaves.input_tokens(), bound, "the provider reports more input than was sent");
             leaves = leaves_of(&Usage { reported_input: Some(bound), ..usage.clone() }).leaves;
         }
-        let (charge, oddities) = charge_total(&candidate.price, Ppm::ONE, &leaves, self.held.created_at).ok()?;
+        let (charge, oddities) = charge_total(&candidate.price, self.plan.multiplier, &leaves, self.held.created_at).ok()?;
         let attempt = self.attempts.lock().iter().rev().find(|trying| trying.deployment.id == deployment.id).map_or(1, |trying| trying.n);
         Some(Draft {
             attempt,
@@ -269,17 +300,32 @@ impl Open {
                 model: Arc::clone(&deployment.model),
             },
             price_version: candidate.price.id.0,
-            plan_version: DEFAULT_PLAN,
-            cost_version: None,
+            plan_version: self.plan.version,
+            cost_version: candidate.cost.as_ref().map(|cost| cost.id.0),
             tokens_in: leaves.input_tokens(),
             tokens_out: leaves.output_tokens(),
+            kinds: leaves.kinds(),
             leaves: leaves.to_stored().into_bytes().into(),
             source,
             flags: flags.and(UsageFlags::of_charge(oddities)).bits(),
             charge,
             cost,
+            cost_currency,
             cost_reported: None,
         })
+    }
+
+    /// What the provider bills for a use: by its own price list where there is one, else as much as the list price here.
+    fn cost_of(&self, candidate: &PricedCandidate, leaves: &Leaves) -> Option<(Nano, Currency)> {
+        let Some(list) = &candidate.cost else {
+            let cost = charge_total(&candidate.price, Ppm::ONE, leaves, self.held.created_at).ok()?.0;
+            return Some((cost, self.held.wallet.currency()));
+        };
+        let at = match list.time_basis() {
+            TimeBasis::RequestStart => self.held.created_at,
+            TimeBasis::ResponseEnd => self.clock.unix_us(),
+        };
+        Some((charge_total(list, Ppm::ONE, leaves, at).ok()?.0, list.currency()))
     }
 
     fn normalise(&self, usage: &FinalUsage) -> (Normalised, UsageSource, UsageFlags) {
@@ -301,8 +347,10 @@ impl Open {
         let attempts = self.attempt_rows(ended_at);
         let charge = draft.charge;
         let wallet = &self.held.wallet;
-        let taken = wallet.settle(self.held.amount, charge, Overrun::FromBalance, |taken| {
-            self.push_end(End::Settled { draft: Box::new(draft), taken, estimated: false }, attempts, ended_at, slot);
+        let served = draft.served.clone();
+        let money = (self.held.amount, charge, Overrun::FromBalance);
+        let taken = claim::settle(&self.held.budgets, wallet, money, (&served.provider, &served.model), |taken, counted| {
+            self.push_end(End::Settled { draft: Box::new(draft), taken, counted, estimated: false }, attempts, ended_at, slot);
         });
         if wallet.currency() == Currency::USD {
             self.journal.note_charge(taken.paid());
@@ -310,10 +358,13 @@ impl Open {
         taken
     }
 
-    fn end_released(&self, slot: OwnedSemaphorePermit) {
+    /// `abandoned` is what is noted against the key's allowance.
+    fn end_released(&self, slot: OwnedSemaphorePermit, abandoned: Nano) {
         let ended_at = self.clock.unix_us();
         let attempts = self.attempt_rows(ended_at);
-        self.held.wallet.release(self.held.amount, || self.push_end(End::Released, attempts, ended_at, slot));
+        claim::release(&self.held.budgets, &self.held.wallet, self.held.amount, || {
+            self.push_end(End::Released { abandoned }, attempts, ended_at, slot);
+        });
     }
 
     fn push_end(&self, end: End, attempts: Vec<AttemptRow>, ended_at: i64, slot: OwnedSemaphorePermit) {

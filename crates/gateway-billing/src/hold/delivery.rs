@@ -12,7 +12,7 @@ use gateway_core::{
 };
 
 use super::{
-    admission::{Admission, FinalUsage},
+    admission::{Admission, FinalUsage, ReleaseReason},
     written::Ended,
 };
 
@@ -59,7 +59,10 @@ impl Delivery for Watch {
             Some(usage) => {
                 admission.settle(&self.deployment, &usage);
             }
-            None => admission.forfeit(meter.read(in_full)),
+            None => {
+                let reason = if end == StreamEnd::Dropped { ReleaseReason::CallerLeft } else { ReleaseReason::Failed };
+                admission.forfeit(meter.read(in_full), reason);
+            }
         }
     }
 

@@ -9,12 +9,12 @@ use std::{
 };
 
 use futures_util::future::{Either, select};
-use gateway_core::{Admitted, Clock, Fault, NoLog, Reply, ReplyBody, Routed, Tried};
+use gateway_core::{Admitted, Clock, Deployment, Fault, NoLog, Reply, ReplyBody, Routed, Tried};
 use http::{HeaderName, HeaderValue};
 use tower::{Layer, Service};
 
 use super::{
-    Billing,
+    AdmitRequest, Billing, Refusal,
     admission::{Admission, ReleaseReason},
     delivery::{Watch, in_full},
     request_of,
@@ -98,11 +98,11 @@ impl HoldLayer {
     where
         S: Service<Admitted, Response = Reply, Error = Fault>,
     {
-        let Some((request, routed)) = request_of(&routed, self.billing.prices()).map_err(refused)? else {
+        let Some((request, routed)) = request_of(&routed, &*self.billing).map_err(refused)? else {
             return inner.call(Admitted { routed, output_limit: None, log: Arc::new(NoLog) }).await;
         };
         let unlimited = request.output.limit.is_none();
-        let admission = self.billing.admit(request, self.options.admission_wait).await.map_err(refused)?;
+        let (admission, routed) = self.admit(request, routed).await.map_err(refused)?;
         let admitted = Admitted { routed, output_limit: Some(admission.output_limit()), log: admission.log() };
         let mut reply = match beside(inner.call(admitted), &admission).await {
             Ok(reply) => reply,
@@ -116,6 +116,28 @@ impl HoldLayer {
         }
         let tried = Tried::from(&reply.head);
         self.bill(reply, admission).await.map_err(|fault| fault.with_tried(tried))
+    }
+
+    /// Holds money. Where a budget for a model or a provider is spent, the request goes without what that budget counts, as
+    /// long as the model that was asked for is still there; a fallback must not turn away what needs none.
+    async fn admit(&self, mut request: AdmitRequest, mut routed: Routed) -> Result<(Admission, Routed), Refusal> {
+        loop {
+            let refusal = match self.billing.admit(&request, self.options.admission_wait).await {
+                Err(Refusal::Budget(refusal)) => refusal,
+                other => return other.map(|admission| (admission, routed)),
+            };
+            let spared = |deployment: &Deployment| !refusal.counts(deployment.provider.as_str(), &deployment.model);
+            let left: Vec<_> = routed.candidates.iter().filter(|candidate| spared(&candidate.deployment)).cloned().collect();
+            let asked_is_left = match (routed.candidates.first(), left.first()) {
+                (Some(asked), Some(first)) => asked.rank == first.rank,
+                _ => false,
+            };
+            if !asked_is_left || left.len() == routed.candidates.len() {
+                return Err(Refusal::Budget(refusal));
+            }
+            request.candidates = request.candidates.iter().filter(|candidate| spared(&candidate.deployment)).cloned().collect();
+            routed = Routed { call: Arc::clone(&routed.call), candidates: left.into() };
+        }
     }
 
     /// Settles a whole answer, or sets somebody to watch a streamed one.

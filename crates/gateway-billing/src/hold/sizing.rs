@@ -13,7 +13,7 @@ use parking_lot::RwLock;
 
 use super::{AdmitRequest, PricedCandidate, reach};
 use crate::{
-    money::{MoneyError, Nano, Ppm},
+    money::{MoneyError, Nano},
     price::{UsageBound, WorstRates, worst_rates},
     usage::BytesPerToken,
 };
@@ -53,14 +53,13 @@ pub(super) struct Size {
 impl Size {
     /// The size of a request for a wallet with `available` money.
     pub(super) fn of(request: &AdmitRequest, available: Nano, sizes: &LearnedSizes) -> Result<Self, MoneyError> {
-        let choices = u64::from(request.output.choices);
+        let (choices, plan) = (u64::from(request.output.choices), request.plan.multiplier);
         let priced: Vec<_> = request.candidates.iter().map(|candidate| Bounded::of(request, candidate, sizes)).collect();
         let limit = match request.output.limit {
             Some(limit) => u64::from(limit),
             None => {
                 let share = Nano::new(available.get() / SHARE);
-                let bought =
-                    priced.iter().map(|bounded| bounded.rates.output_tokens_for(share, &UsageBound::default(), Ppm::ONE) / choices);
+                let bought = priced.iter().map(|bounded| bounded.rates.output_tokens_for(share, &UsageBound::default(), plan) / choices);
                 let most =
                     priced.iter().map(|bounded| u64::from(bounded.output_max.unwrap_or(OUTPUT_MAX_UNKNOWN))).max().unwrap_or(OUTPUT_MIN);
                 bought.min().unwrap_or(0).max(OUTPUT_MIN).min(most)
@@ -68,19 +67,31 @@ impl Size {
         };
         let mut amount = Nano::ZERO;
         for bounded in &priced {
-            // Only a known maximum ends an answer before the limit that is written for it.
-            let most = bounded.output_max.map_or(limit, |most| limit.min(u64::from(most)));
-            let output_tokens = most.saturating_mul(choices);
-            amount = amount.max(bounded.rates.hold(&UsageBound { output_tokens, ..bounded.input }, Ppm::ONE)?);
+            amount = amount.max(bounded.most(limit, request)?);
         }
         Ok(Self { amount, output_limit: u32::try_from(limit).unwrap_or(u32::MAX) })
+    }
+
+    /// The most that an answer of one of these candidates can cost; `None` when there is none of them.
+    pub(super) fn among(
+        self,
+        request: &AdmitRequest,
+        sizes: &LearnedSizes,
+        these: impl Fn(&PricedCandidate) -> bool,
+    ) -> Result<Option<Nano>, MoneyError> {
+        let mut most = None;
+        for candidate in request.candidates.iter().filter(|candidate| these(candidate)) {
+            let amount = Bounded::of(request, candidate, sizes).most(u64::from(self.output_limit), request)?;
+            most = most.max(Some(amount));
+        }
+        Ok(most)
     }
 
     /// Most output tokens per choice that `available` pays for, whichever candidate serves.
     pub(super) fn affordable(self, request: &AdmitRequest, available: Nano, sizes: &LearnedSizes) -> u64 {
         let of = |candidate| {
             let bounded = Bounded::of(request, candidate, sizes);
-            bounded.rates.output_tokens_for(available, &bounded.input, Ppm::ONE) / u64::from(request.output.choices)
+            bounded.rates.output_tokens_for(available, &bounded.input, request.plan.multiplier) / u64::from(request.output.choices)
         };
         request.candidates.iter().map(of).min().unwrap_or(0).min(u64::from(self.output_limit))
     }
@@ -98,6 +109,14 @@ impl Bounded {
         let total = input.input_tokens.saturating_add(input.media_tokens);
         let rates = worst_rates(&candidate.price, total, request.received_at, reach(request));
         Self { rates, input, output_max: candidate.deployment.limits.output_tokens_max }
+    }
+
+    /// The most that an answer of at most `limit` output tokens a choice can cost.
+    fn most(&self, limit: u64, request: &AdmitRequest) -> Result<Nano, MoneyError> {
+        // Only a known maximum ends an answer before the limit that is written for it.
+        let most = self.output_max.map_or(limit, |most| limit.min(u64::from(most)));
+        let output_tokens = most.saturating_mul(u64::from(request.output.choices));
+        self.rates.hold(&UsageBound { output_tokens, ..self.input }, request.plan.multiplier)
     }
 }
 

@@ -13,6 +13,8 @@ use rusqlite::Connection;
 use super::{
     Command,
     chain::CanonicalSettlement,
+    counts::Counts,
+    rollup::Rollups,
     row::{AttemptRow, Draft, End, Held},
     scope::{AccountKey, Entry, Lot, OPERATOR, Scope, State, code},
     statements::Statements,
@@ -109,6 +111,8 @@ struct Sums<'b> {
     /// Cost of served and of failed attempts, by provider and currency.
     costs: Vec<(&'b Arc<str>, Currency, i64, i64)>,
     lots: HashMap<[u8; 16], i64>,
+    counts: Counts<'b>,
+    rollups: Rollups<'b>,
 }
 
 struct Settling<'b> {
@@ -166,18 +170,27 @@ impl<'b> Rows<'b> {
             let Some(ending) = &row.end else { continue };
             for attempt in ending.attempts {
                 statements.attempt(row.held, attempt)?;
-                sums.cost(&attempt.provider, row.held.wallet.currency(), 0, attempt.cost.get())?;
+                sums.cost(&attempt.provider, attempt.cost_currency, 0, attempt.cost.get())?;
             }
-            if let End::Settled { draft, taken, .. } = ending.end {
-                let draws = draw(connection, state, row.held, taken.paid(), &mut sums)?;
-                let served = state.served(connection, &draft.served)?;
-                let canonical = canonical(row.held, draft, *taken, served, ending.at);
-                settling.push(Settling { held: row.held, draft, canonical, draws });
-                sums.settle(row.held, draft, *taken)?;
+            match ending.end {
+                End::Settled { draft, taken, .. } => {
+                    let draws = draw(connection, state, row.held, taken.paid(), &mut sums)?;
+                    let served = state.served(connection, &draft.served)?;
+                    let canonical = canonical(row.held, draft, *taken, served, ending.at);
+                    settling.push(Settling { held: row.held, draft, canonical, draws });
+                    sums.settle(row.held, draft, *taken)?;
+                    sums.rollups.add(row.held, draft, *taken, served)?;
+                }
+                End::Released { abandoned } if !abandoned.is_zero() => {
+                    statements.abandoned(row.held.key, day_of(ending.at), *abandoned)?;
+                }
+                End::Released { .. } => {}
             }
         }
         settling.sort_unstable_by_key(|settling| settling.held.id);
-        post(connection, statements, state, now_us, &sums, &settling)
+        post(connection, statements, state, now_us, &sums, &settling)?;
+        sums.rollups.write(statements, now_us)?;
+        sums.counts.write(connection, statements, now_us)
     }
 }
 
@@ -209,7 +222,11 @@ impl<'b> Row<'b> {
         };
         let delta = sums.wallet(self.held);
         delta.held = add(delta.held, change)?;
-        Ok(())
+        if self.held.budgets.is_empty() {
+            return Ok(());
+        }
+        let counted = self.end.as_ref().map_or(&[][..], |ending| ending.end.counted());
+        sums.counts.add(&self.held.budgets, counted, (self.fresh, self.end.is_some()))
     }
 }
 
@@ -226,7 +243,7 @@ impl<'b> Sums<'b> {
                 None => self.written_off.push((currency, taken.written_off.get())),
             }
         }
-        self.cost(&draft.served.provider, currency, draft.cost.get(), 0)
+        self.cost(&draft.served.provider, draft.cost_currency, draft.cost.get(), 0)
     }
 
     fn cost(&mut self, provider: &'b Arc<str>, currency: Currency, served: i64, failed: i64) -> Result<(), LedgerError> {
@@ -391,6 +408,11 @@ fn post(
         }
     }
     Ok(())
+}
+
+/// Days since 1970, UTC.
+fn day_of(at_us: i64) -> i64 {
+    at_us.div_euclid(96 * crate::budget::QUARTER_US)
 }
 
 fn add(a: i64, b: i64) -> Result<i64, MoneyError> {

@@ -15,9 +15,10 @@ use parking_lot::Mutex;
 
 use crate::{
     book::{Taken, Wallet},
+    budget::claim::{Counted, Reserved},
     error::LedgerError,
-    money::Nano,
-    usage::UsageSource,
+    money::{Currency, Nano},
+    usage::{Leaves, TokenKinds, UsageSource},
 };
 
 /// Resolves once, when the writer has committed or refused a row. One task may wait.
@@ -82,7 +83,11 @@ pub(crate) struct Held {
     pub(crate) amount: Nano,
     /// Per candidate: price version and plan version, see [`encode_pins`].
     pub(crate) pins: Box<[u8]>,
+    /// What it holds in budgets, in the order of locking.
+    pub(crate) budgets: Box<[Reserved]>,
     pub(crate) requested_model: Box<str>,
+    /// The person behind the request, as the caller names them.
+    pub(crate) tag: Option<Box<str>>,
     pub(crate) stream: bool,
     /// Arrival of the request, in microseconds since 1970.
     pub(crate) created_at: i64,
@@ -111,10 +116,13 @@ pub(crate) struct Draft {
     pub(crate) leaves: Box<[u8]>,
     pub(crate) tokens_in: u64,
     pub(crate) tokens_out: u64,
+    pub(crate) kinds: TokenKinds,
     pub(crate) source: UsageSource,
     pub(crate) flags: u32,
     pub(crate) charge: Nano,
     pub(crate) cost: Nano,
+    /// What the cost is in: the wallet's currency, or that of the provider's price list.
+    pub(crate) cost_currency: Currency,
     pub(crate) cost_reported: Option<Nano>,
 }
 
@@ -130,29 +138,37 @@ pub(crate) struct AttemptRow {
     pub(crate) status: Option<u16>,
     /// What the provider bills for it; for a served attempt the settlement has it.
     pub(crate) cost: Nano,
+    pub(crate) cost_currency: Currency,
 }
 
 /// How a hold ends.
 #[derive(Debug)]
 pub(crate) enum End {
     /// Charged. `estimated` marks one that was recovered from a checkpoint.
-    Settled { draft: Box<Draft>, taken: Taken, estimated: bool },
-    /// Freed.
-    Released,
+    Settled { draft: Box<Draft>, taken: Taken, counted: Box<[Counted]>, estimated: bool },
+    /// Freed. With what a provider may bill for it where its caller left before anything was delivered.
+    Released { abandoned: Nano },
 }
 
 impl End {
     pub(crate) fn taken(&self) -> Taken {
         match self {
             Self::Settled { taken, .. } => *taken,
-            Self::Released => Taken::default(),
+            Self::Released { .. } => Taken::default(),
+        }
+    }
+
+    pub(crate) fn counted(&self) -> &[Counted] {
+        match self {
+            Self::Settled { counted, .. } => counted,
+            Self::Released { .. } => &[],
         }
     }
 
     pub(crate) fn state(&self) -> i64 {
         match self {
             Self::Settled { estimated: false, .. } => 1,
-            Self::Released => 2,
+            Self::Released { .. } => 2,
             Self::Settled { estimated: true, .. } => 3,
         }
     }
@@ -166,6 +182,41 @@ pub(crate) fn encode_pins(pins: impl IntoIterator<Item = (i64, i64)>) -> Box<[u8
         put_varint(&mut out, plan.unsigned_abs());
     }
     out.into()
+}
+
+/// Packs what a hold has in budgets, so that recovery can free it: budget, start of its period, amount, subject.
+pub(crate) fn encode_budgets(budgets: &[Reserved]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(20 * budgets.len());
+    for reserved in budgets {
+        put_varint(&mut out, reserved.gauge.spec.id.0.unsigned_abs());
+        put_varint(&mut out, reserved.bounds.start.unsigned_abs());
+        put_varint(&mut out, reserved.amount.get().unsigned_abs());
+        put_bytes(&mut out, reserved.gauge.subject.as_bytes());
+    }
+    out
+}
+
+/// What [`encode_budgets`] packed, once more without the budget itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct StoredReservation<'b> {
+    pub(crate) budget: i64,
+    pub(crate) start: i64,
+    pub(crate) amount: Nano,
+    pub(crate) subject: &'b str,
+}
+
+/// Reads [`encode_budgets`] back; `None` when it is damaged.
+pub(crate) fn decode_budgets(mut bytes: &[u8]) -> Option<Vec<StoredReservation<'_>>> {
+    let mut stored = Vec::new();
+    while !bytes.is_empty() {
+        stored.push(StoredReservation {
+            budget: i64::try_from(take_varint(&mut bytes)?).ok()?,
+            start: i64::try_from(take_varint(&mut bytes)?).ok()?,
+            amount: Nano::new(i64::try_from(take_varint(&mut bytes)?).ok()?),
+            subject: std::str::from_utf8(take_bytes(&mut bytes)?).ok()?,
+        });
+    }
+    Some(stored)
 }
 
 pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
@@ -201,7 +252,8 @@ fn take_bytes<'b>(bytes: &mut &'b [u8]) -> Option<&'b [u8]> {
     Some(taken)
 }
 
-const CHECKPOINT_FORMAT: u8 = 1;
+/// The format that is written. Format 1 had no currency of the cost: it was the wallet's.
+const CHECKPOINT_FORMAT: u8 = 2;
 
 impl Draft {
     /// As a hold's `progress` column stores it, so that recovery needs no prices.
@@ -223,20 +275,21 @@ impl Draft {
         put_varint(&mut out, self.charge.get().unsigned_abs());
         put_varint(&mut out, self.cost.get().unsigned_abs());
         put_varint(&mut out, self.cost_reported.map_or(0, |cost| cost.get().unsigned_abs() + 1));
+        put_bytes(&mut out, self.cost_currency.as_str().as_bytes());
         out
     }
 
-    /// Reads a checkpoint; `None` when it is damaged or of an unknown format.
-    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+    /// Reads a checkpoint of a hold in a wallet of this currency; `None` when it is damaged or of an unknown format.
+    pub(crate) fn decode(bytes: &[u8], wallet: Currency) -> Option<Self> {
         let (&format, mut rest) = bytes.split_first()?;
-        if format != CHECKPOINT_FORMAT {
+        if !(1..=CHECKPOINT_FORMAT).contains(&format) {
             return None;
         }
         let rest = &mut rest;
         let number = |rest: &mut &[u8]| i64::try_from(take_varint(rest)?).ok();
         let text = |rest: &mut &[u8]| std::str::from_utf8(take_bytes(rest)?).ok().map(Arc::<str>::from);
         let optional = |value: u64| value.checked_sub(1).map(i64::try_from).transpose().ok();
-        let draft = Self {
+        let mut draft = Self {
             attempt: u32::try_from(take_varint(rest)?).ok()?,
             served: Served { provider: text(rest)?, upstream_model: text(rest)?, model: text(rest)? },
             price_version: number(rest)?,
@@ -245,12 +298,18 @@ impl Draft {
             leaves: take_bytes(rest)?.into(),
             tokens_in: take_varint(rest)?,
             tokens_out: take_varint(rest)?,
+            kinds: TokenKinds::default(),
             source: UsageSource::from_code(number(rest)?)?,
             flags: u32::try_from(take_varint(rest)?).ok()?,
             charge: Nano::new(number(rest)?),
             cost: Nano::new(number(rest)?),
+            cost_currency: wallet,
             cost_reported: optional(take_varint(rest)?)?.map(Nano::new),
         };
+        if format > 1 {
+            draft.cost_currency = Currency::new(&text(rest)?)?;
+        }
+        draft.kinds = std::str::from_utf8(&draft.leaves).ok().and_then(|text| Leaves::from_stored(text).ok())?.kinds();
         rest.is_empty().then_some(draft)
     }
 }
@@ -266,13 +325,15 @@ mod tests {
             price_version: 7,
             plan_version: 1,
             cost_version: None,
-            leaves: vec![1, 2, 3].into(),
+            leaves: br#"{"tok.in":100,"tok.in.cache_read":20,"tok.out":4000000000}"#.to_vec().into(),
             tokens_in: 120,
             tokens_out: 4_000_000_000,
+            kinds: TokenKinds { cache_read: 20, ..TokenKinds::default() },
             source: UsageSource::EarlyAndCounted,
             flags: 5,
             charge: Nano::new(17_312_000),
             cost: Nano::new(i64::MAX),
+            cost_currency: Currency::new("CNY").unwrap(),
             cost_reported: Some(Nano::ZERO),
         }
     }
@@ -280,14 +341,19 @@ mod tests {
     #[test]
     fn a_checkpoint_comes_back_and_a_damaged_one_does_not() {
         let bytes = draft().encode();
-        assert_eq!(Draft::decode(&bytes), Some(draft()));
+        let read = |bytes: &[u8]| Draft::decode(bytes, Currency::USD);
+        assert_eq!(read(&bytes), Some(draft()));
         for end in 0..bytes.len() {
-            assert_eq!(Draft::decode(&bytes[..end]), None, "cut at {end}");
+            assert_eq!(read(&bytes[..end]), None, "cut at {end}");
         }
         let mut longer = bytes.clone();
         longer.push(0);
-        assert_eq!(Draft::decode(&longer), None);
+        assert_eq!(read(&longer), None);
         longer[0] = 9;
-        assert_eq!(Draft::decode(&longer), None);
+        assert_eq!(read(&longer), None);
+        // As an earlier build wrote it.
+        let mut earlier = bytes[..bytes.len() - 4].to_vec();
+        earlier[0] = 1;
+        assert_eq!(read(&earlier), Some(Draft { cost_currency: Currency::USD, ..draft() }));
     }
 }

@@ -263,3 +263,28 @@ where
         let _ = self.answer.send(answer);
     }
 }
+
+struct Untold<F>(F);
+
+/// Boxes a closure that nobody waits for as a command.
+pub(super) fn untold<F>(run: F) -> Box<dyn Job>
+where
+    F: FnMut(&mut Scope<'_>) -> Result<(), LedgerError> + Send + 'static,
+{
+    Box::new(Untold(run))
+}
+
+impl<F> Job for Untold<F>
+where
+    F: FnMut(&mut Scope<'_>) -> Result<(), LedgerError> + Send,
+{
+    fn run(&mut self, scope: &mut Scope<'_>) -> Result<(), LedgerError> {
+        (self.0)(scope)
+    }
+
+    fn finish(self: Box<Self>, result: Result<(), LedgerError>) {
+        if let Err(error) = result {
+            tracing::warn!(%error, "a notice could not be written to the ledger");
+        }
+    }
+}

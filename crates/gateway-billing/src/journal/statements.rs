@@ -1,12 +1,14 @@
 //! The writer's statements, prepared once: looking one up per row would cost as much as running it.
 
+use gateway_core::KeyId;
 use rusqlite::{Connection, Statement, params};
 
 use super::{
     chain::CanonicalSettlement,
-    row::{AttemptRow, Held},
+    rollup::{Place, Sum, TagPlace},
+    row::{AttemptRow, Held, encode_budgets},
 };
-use crate::{book::Wallet, error::LedgerError};
+use crate::{book::Wallet, budget::claim::Reserved, error::LedgerError, money::Nano};
 
 pub(super) struct Statements<'c> {
     hold: Statement<'c>,
@@ -17,14 +19,19 @@ pub(super) struct Statements<'c> {
     lot: Statement<'c>,
     wallet: Statement<'c>,
     attempt: Statement<'c>,
+    count: Statement<'c>,
+    begin_count: Statement<'c>,
+    abandoned: Statement<'c>,
+    rollup: Statement<'c>,
+    rollup_tag: Statement<'c>,
 }
 
 impl<'c> Statements<'c> {
     pub(super) fn prepare(connection: &'c Connection) -> rusqlite::Result<Self> {
         Ok(Self {
             hold: connection.prepare(
-                "INSERT INTO hold(id, wallet, api_key, amount, pins, state, boot, requested_model, stream, progress, created_at, ended_at) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+                "INSERT INTO hold(id, wallet, api_key, amount, pins, state, boot, requested_model, stream, progress, created_at, ended_at, \
+                 budgets, tag) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
             )?,
             end: connection.prepare(
                 "UPDATE hold SET state = ?2, progress = NULL, ended_at = ?3 WHERE id = ?1 AND state = 0 AND amount = ?4 AND wallet = ?5",
@@ -39,8 +46,37 @@ impl<'c> Statements<'c> {
             lot: connection.prepare("UPDATE lot SET remaining = ?2 WHERE id = ?1")?,
             wallet: connection.prepare("UPDATE wallet SET posted = posted + ?2, held = held + ?3 WHERE id = ?1")?,
             attempt: connection.prepare(
-                "INSERT INTO attempt(hold, n, provider, upstream_model, started_at, ended_at, outcome, status, cost) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                "INSERT INTO attempt(hold, n, provider, upstream_model, started_at, ended_at, outcome, status, cost, cost_currency) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            )?,
+            // What an answer cost above what was held for it may pass the cap, and is recorded as that. A hold never may.
+            count: connection.prepare(
+                "UPDATE budget_period SET held = held + ?4, spent = spent + ?5, alerted = MAX(alerted, ?6), \
+                 overrun = CASE WHEN ?5 > 0 THEN MAX(overrun, spent + ?5 + held + ?4 - cap) ELSE overrun END \
+                 WHERE budget = ?1 AND subject = ?2 AND start_at = ?3",
+            )?,
+            begin_count: connection.prepare(
+                "INSERT INTO budget_period(budget, subject, start_at, held, spent, alerted, end_at, cap, hard, overrun) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, CASE WHEN ?5 > 0 THEN MAX(0, ?5 + ?4 - ?8) ELSE 0 END)",
+            )?,
+            abandoned: connection.prepare(
+                "INSERT INTO abandoned(api_key, day, amount) VALUES (?1, ?2, ?3) \
+                 ON CONFLICT(api_key, day) DO UPDATE SET amount = amount + excluded.amount",
+            )?,
+            rollup: connection.prepare(
+                "INSERT INTO rollup(wallet, quarter, served, api_key, cost_currency, requests, tokens_in, tokens_out, cache_read, \
+                 cache_write, reasoning, charge, written_off, cost) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) \
+                 ON CONFLICT DO UPDATE SET requests = requests + excluded.requests, tokens_in = tokens_in + excluded.tokens_in, \
+                 tokens_out = tokens_out + excluded.tokens_out, cache_read = cache_read + excluded.cache_read, \
+                 cache_write = cache_write + excluded.cache_write, reasoning = reasoning + excluded.reasoning, \
+                 charge = charge + excluded.charge, written_off = written_off + excluded.written_off, cost = cost + excluded.cost",
+            )?,
+            rollup_tag: connection.prepare(
+                "INSERT INTO rollup_tag(wallet, quarter, tag, served, requests, tokens_in, tokens_out, charge, written_off) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) \
+                 ON CONFLICT DO UPDATE SET requests = requests + excluded.requests, tokens_in = tokens_in + excluded.tokens_in, \
+                 tokens_out = tokens_out + excluded.tokens_out, charge = charge + excluded.charge, \
+                 written_off = written_off + excluded.written_off",
             )?,
         })
     }
@@ -66,6 +102,8 @@ impl<'c> Statements<'c> {
             progress,
             held.created_at,
             ended_at,
+            encode_budgets(&held.budgets),
+            held.tag.as_deref(),
         ])?;
         Ok(())
     }
@@ -121,7 +159,53 @@ impl<'c> Statements<'c> {
             row.outcome,
             row.status,
             row.cost.get(),
+            row.cost_currency.as_str(),
         ])?;
+        Ok(())
+    }
+
+    /// Adds to a budget's period, and begins it if it is the first time.
+    pub(super) fn count(&mut self, reserved: &Reserved, held: i64, spent: i64, alerted: u16) -> Result<(), LedgerError> {
+        let key = (reserved.gauge.spec.id.0, &*reserved.gauge.subject, reserved.bounds.start);
+        if self.count.execute(params![key.0, key.1, key.2, held, spent, alerted])? == 0 {
+            let (end, cap) = (reserved.bounds.end, reserved.cap);
+            self.begin_count.execute(params![key.0, key.1, key.2, held, spent, alerted, end, cap, reserved.hard])?;
+        }
+        Ok(())
+    }
+
+    /// Notes what a provider may bill for an answer that a key's caller did not wait for.
+    pub(super) fn abandoned(&mut self, key: KeyId, day: i64, amount: Nano) -> Result<(), LedgerError> {
+        self.abandoned.execute(params![&key.as_bytes()[..], day, amount.get()])?;
+        Ok(())
+    }
+
+    pub(super) fn rollup(&mut self, quarter: i64, place: &Place, sum: &Sum) -> Result<(), LedgerError> {
+        let (key, currency) = (&place.key.as_bytes()[..], place.cost_currency.as_str());
+        let Sum { requests, tokens_in, tokens_out, cache_read, cache_write, reasoning, charge, written_off, cost } = *sum;
+        self.rollup.execute(params![
+            place.wallet,
+            quarter,
+            place.served,
+            key,
+            currency,
+            requests,
+            tokens_in,
+            tokens_out,
+            cache_read,
+            cache_write,
+            reasoning,
+            charge,
+            written_off,
+            cost
+        ])?;
+        Ok(())
+    }
+
+    pub(super) fn rollup_tag(&mut self, quarter: i64, place: &TagPlace<'_>, sum: &Sum) -> Result<(), LedgerError> {
+        let Sum { requests, tokens_in, tokens_out, charge, written_off, .. } = *sum;
+        let TagPlace { wallet, tag, served } = *place;
+        self.rollup_tag.execute(params![wallet, quarter, tag, served, requests, tokens_in, tokens_out, charge, written_off])?;
         Ok(())
     }
 }

@@ -17,11 +17,10 @@ use super::{
     BATCH_MAX, COMMIT_BUCKETS_US, Command, PATIENCE, Shared,
     apply::{Applied, apply},
     failpoint::{Failpoint, Failpoints},
-    row::End,
     scope::State,
     statements::Statements,
 };
-use crate::error::LedgerError;
+use crate::{budget::claim, error::LedgerError};
 
 /// How long the queue must be empty before a checkpoint.
 const IDLE: Duration = Duration::from_millis(200);
@@ -374,12 +373,12 @@ fn accept(command: Command) {
 fn refuse(command: Command, error: LedgerError) {
     match command {
         Command::Hold(held) => {
-            held.wallet.undo_hold(held.amount);
+            claim::undo_hold(&held.budgets, &held.wallet, held.amount);
             held.committed.resolve(Err(error));
         }
         Command::Progress(..) => {}
         Command::End { held, end, .. } => {
-            held.wallet.undo_end(held.amount, End::taken(&end));
+            claim::undo_end(&held.budgets, &held.wallet, held.amount, end.taken(), end.counted());
             held.ended.resolve(Err(error));
         }
         Command::Job(job) => job.finish(Err(error)),

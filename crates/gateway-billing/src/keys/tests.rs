@@ -13,6 +13,8 @@ fn add(ring: &KeyRing, expires_at: Option<i64>) -> Secret {
     let row = KeyRow {
         id: KeyId::from_bytes([7; 16]),
         org: OrgId::from_bytes([1; 16]),
+        team: None,
+        user: None,
         mode: Mode::Test,
         models: ModelAllowList::All,
         expires_at,

@@ -10,6 +10,7 @@ use super::{Ledger, LedgerOptions};
 use crate::{
     book::{Book, Wallet, WalletReading},
     error::LedgerError,
+    hold::Allowances,
     journal::Journal,
     keys::{KeyRing, server_secret},
     money::{Currency, Nano},
@@ -19,7 +20,7 @@ use crate::{
 };
 
 pub(super) async fn open(options: LedgerOptions) -> Result<Ledger, LedgerError> {
-    let LedgerOptions { store, journal, secret, clock, sign_up_grant, failpoints } = options;
+    let LedgerOptions { store, journal, secret, clock, sign_up_grant, abandon_allowance, failpoints } = options;
     if sign_up_grant < Nano::ZERO {
         return Err(LedgerError::invalid("sign_up_grant", "must not be negative"));
     }
@@ -29,17 +30,19 @@ pub(super) async fn open(options: LedgerOptions) -> Result<Ledger, LedgerError> 
     check_secret(&writer, &secret, store.path())?;
     let boot = begin_boot(&writer, clock.unix_us())?;
     let book = Arc::new(load_book(&writer)?);
+    let budgets = Arc::new(super::budgets::load(&writer, clock.unix_us())?);
+    let allowances = Arc::new(Allowances::load(&writer, abandon_allowance, clock.unix_us())?);
     let keys = Arc::new(KeyRing::load(&writer, secret, Arc::clone(&clock))?);
     let prices = Arc::new(PriceBook::new(super::prices::rows(&writer)?));
     let plans = Arc::new(PlanBook::new(super::plans::rows(&writer)?));
-    let left = recovery::open_holds(&writer, &book)?;
+    let left = recovery::open_holds(&writer, &book, &budgets)?;
     set_durability(&writer, durability)?;
     let journal = Arc::new(Journal::start(writer, boot, journal, Arc::clone(&clock), Arc::clone(&failpoints))?);
     let recovered = recovery::run(left, &journal, clock.unix_us(), &*failpoints).await?;
     if recovered != recovery::Recovered::default() {
         tracing::info!(settled = recovered.settled, released = recovered.released, "resolved the holds of an earlier run");
     }
-    Ok(Ledger { store, journal, book, keys, prices, plans, sizes: Arc::default(), clock, sign_up_grant, recovered })
+    Ok(Ledger { store, journal, book, budgets, keys, prices, plans, sizes: Arc::default(), allowances, clock, sign_up_grant, recovered })
 }
 
 /// A database remembers which secret its keys are hashed under: with another one every key would be unknown, and the
@@ -72,14 +75,17 @@ fn begin_boot(connection: &Connection, now_us: i64) -> Result<i64, LedgerError> 
 
 fn load_book(connection: &Connection) -> Result<Book, LedgerError> {
     let book = Book::default();
-    let mut statement = connection.prepare("SELECT id, org, currency, posted, held, floor FROM wallet")?;
+    let mut statement =
+        connection.prepare("SELECT w.id, w.org, w.currency, w.posted, w.held, w.floor, o.plan FROM wallet w JOIN org o ON o.id = w.org")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let currency: String = row.get(2)?;
         let currency = Currency::new(&currency)
             .ok_or_else(|| LedgerError::Refused { problem: format!("a wallet is in `{currency}`, which is no currency code").into() })?;
         let reading = WalletReading { posted: Nano::new(row.get(3)?), held: Nano::new(row.get(4)?), floor: Nano::new(row.get(5)?) };
-        book.insert(Arc::new(Wallet::new(row.get(0)?, OrgId::from_bytes(row.get(1)?), currency, reading)));
+        let wallet = Wallet::new(row.get(0)?, OrgId::from_bytes(row.get(1)?), currency, reading);
+        wallet.put_on(&row.get::<_, String>(6)?.into());
+        book.insert(Arc::new(wallet));
     }
     Ok(book)
 }

@@ -5,7 +5,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use gateway_core::{KeyId, Mode, ModelAllowList, OrgId};
+use gateway_core::{KeyId, Mode, ModelAllowList, OrgId, TeamId, UserId};
 use ring::rand::SystemRandom;
 use rusqlite::{OptionalExtension as _, params};
 use serde::Serialize;
@@ -14,6 +14,7 @@ use sqlx::Row as _;
 use super::{
     Ledger,
     accounts::{find, new_id, rfc3339},
+    people::{find_team, find_user},
 };
 use crate::{error::LedgerError, keys::KeyRow};
 
@@ -29,6 +30,10 @@ pub struct NewKey {
     pub account: String,
     /// Live or test.
     pub mode: Mode,
+    /// The user it is for, by name or id. Their team is the key's, unless another is named.
+    pub user: Option<String>,
+    /// The team it is for, by name or id.
+    pub team: Option<String>,
     /// What it is for.
     pub name: String,
     /// The public models it may use; `None` = all. A trailing `*` matches any rest.
@@ -44,6 +49,10 @@ pub struct ApiKey {
     pub id: KeyId,
     /// Whose.
     pub account: OrgId,
+    /// The team it was made for.
+    pub team: Option<TeamId>,
+    /// The user it was made for.
+    pub user: Option<UserId>,
     /// `live` or `test`.
     pub mode: &'static str,
     /// What it is for.
@@ -102,37 +111,60 @@ impl Ledger {
         let hash = self.keys.hash(key.expose());
         let prefix = key.expose()[..PREFIX_CHARS].to_owned();
         let ring = Arc::clone(&self.keys);
-        let record = self
-            .journal
-            .exec(move |scope| {
-                let now_us = scope.now_us();
-                let org = find(scope.connection(), &new.account)?;
-                let id = KeyId::from_bytes(new_id(now_us)?);
-                let models = new.models.as_ref().map(|models| serde_json::json!(models).to_string());
-                scope.connection().execute(
-                    "INSERT INTO api_key(id, org, mode, name, hash, prefix, models, expires_at, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-                    params![&id.as_bytes()[..], &org.as_bytes()[..], new.mode.as_str(), name, &hash[..], prefix, models, expires_at, now_us],
-                )?;
-                let allowed = new.models.as_ref().map_or(ModelAllowList::All, |models| {
-                    ModelAllowList::Only(models.iter().map(|model| model.trim().into()).collect())
-                });
-                let row = KeyRow { id, org, mode: new.mode, models: allowed, expires_at, revoked: false };
-                let ring = Arc::clone(&ring);
-                scope.after_commit(move || ring.insert(hash, row));
-                Ok(ApiKey {
-                    id,
-                    account: org,
-                    mode: new.mode.as_str(),
-                    name: name.clone(),
-                    prefix: prefix.clone(),
-                    models: new.models.clone(),
-                    expires_at: expires_at.map(rfc3339),
-                    created_at: rfc3339(now_us),
-                    state: state(None, expires_at, now_us),
-                    revoked_at: None,
+        let record =
+            self.journal
+                .exec(move |scope| {
+                    let now_us = scope.now_us();
+                    let org = find(scope.connection(), &new.account)?;
+                    let (user, users_team) = match &new.user {
+                        Some(user) => find_user(scope.connection(), org, user).map(|(user, team)| (Some(user), team))?,
+                        None => (None, None),
+                    };
+                    let team = match &new.team {
+                        Some(team) => Some(find_team(scope.connection(), org, team)?),
+                        None => users_team,
+                    };
+                    let id = KeyId::from_bytes(new_id(now_us)?);
+                    let models = new.models.as_ref().map(|models| serde_json::json!(models).to_string());
+                    scope.connection().execute(
+                        "INSERT INTO api_key(id, org, mode, name, hash, prefix, models, expires_at, created_at, team, user) \
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+                        params![
+                            &id.as_bytes()[..],
+                            &org.as_bytes()[..],
+                            new.mode.as_str(),
+                            name,
+                            &hash[..],
+                            prefix,
+                            models,
+                            expires_at,
+                            now_us,
+                            team.as_ref().map(|team| &team.as_bytes()[..]),
+                            user.as_ref().map(|user| &user.as_bytes()[..]),
+                        ],
+                    )?;
+                    let allowed = new.models.as_ref().map_or(ModelAllowList::All, |models| {
+                        ModelAllowList::Only(models.iter().map(|model| model.trim().into()).collect())
+                    });
+                    let row = KeyRow { id, org, team, user, mode: new.mode, models: allowed, expires_at, revoked: false };
+                    let ring = Arc::clone(&ring);
+                    scope.after_commit(move || ring.insert(hash, row));
+                    Ok(ApiKey {
+                        id,
+                        account: org,
+                        team,
+                        user,
+                        mode: new.mode.as_str(),
+                        name: name.clone(),
+                        prefix: prefix.clone(),
+                        models: new.models.clone(),
+                        expires_at: expires_at.map(rfc3339),
+                        created_at: rfc3339(now_us),
+                        state: state(None, expires_at, now_us),
+                        revoked_at: None,
+                    })
                 })
-            })
-            .await?;
+                .await?;
         Ok(CreatedKey { record, key: key.expose().to_owned() })
     }
 
@@ -146,7 +178,7 @@ impl Ledger {
             None => None,
         };
         let rows = sqlx::query(
-            "SELECT id, org, mode, name, prefix, models, expires_at, created_at, revoked_at FROM api_key \
+            "SELECT id, org, mode, name, prefix, models, expires_at, created_at, revoked_at, team, user FROM api_key \
              WHERE ?1 IS NULL OR org = ?1 ORDER BY created_at, id",
         )
         .bind(org)
@@ -179,10 +211,12 @@ impl Ledger {
                 Ok(())
             })
             .await?;
-        let row = sqlx::query("SELECT id, org, mode, name, prefix, models, expires_at, created_at, revoked_at FROM api_key WHERE id = ?1")
-            .bind(id.as_bytes().to_vec())
-            .fetch_one(self.reader())
-            .await?;
+        let row = sqlx::query(
+            "SELECT id, org, mode, name, prefix, models, expires_at, created_at, revoked_at, team, user FROM api_key WHERE id = ?1",
+        )
+        .bind(id.as_bytes().to_vec())
+        .fetch_one(self.reader())
+        .await?;
         view(&row, self.clock.unix_us())
     }
 }
@@ -192,12 +226,15 @@ fn view(row: &sqlx::sqlite::SqliteRow, now_us: i64) -> Result<ApiKey, LedgerErro
         let bytes: Vec<u8> = row.try_get(column)?;
         bytes.try_into().map_err(|_| LedgerError::Refused { problem: "a key's row holds an id that has not 16 bytes".into() })
     };
+    let optional = |column| row.try_get::<Option<Vec<u8>>, _>(column)?.map(|_| bytes(column)).transpose();
     let models: Option<String> = row.try_get(5)?;
     let expires_at: Option<i64> = row.try_get(6)?;
     let revoked_at: Option<i64> = row.try_get(8)?;
     Ok(ApiKey {
         id: KeyId::from_bytes(bytes(0)?),
         account: OrgId::from_bytes(bytes(1)?),
+        team: optional(9)?.map(TeamId::from_bytes),
+        user: optional(10)?.map(UserId::from_bytes),
         mode: if row.try_get::<String, _>(2)? == "live" { "live" } else { "test" },
         name: row.try_get(3)?,
         prefix: row.try_get(4)?,

@@ -13,6 +13,14 @@ pub struct Leaves {
     pub(super) service_tier: Option<Box<str>>,
 }
 
+/// Tokens of kinds that reports tell apart; each is part of its side's total.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct TokenKinds {
+    pub(crate) cache_read: u64,
+    pub(crate) cache_write: u64,
+    pub(crate) reasoning: u64,
+}
+
 /// The stored text is not leaves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidLeaves(String);
@@ -91,6 +99,23 @@ impl Leaves {
     #[must_use]
     pub fn total_tokens(&self) -> u64 {
         self.input_tokens().saturating_add(self.output_tokens())
+    }
+
+    /// The kinds of tokens that reports tell apart.
+    #[must_use]
+    pub(crate) fn kinds(&self) -> TokenKinds {
+        let mut kinds = TokenKinds::default();
+        for (sku, quantity) in self.iter() {
+            let name = sku.name();
+            let sum = match sku.side() {
+                Some(Side::Input) if name.ends_with(".cache_read") => &mut kinds.cache_read,
+                Some(Side::Input) if name.contains(".cache_write") => &mut kinds.cache_write,
+                Some(Side::Output) if name.ends_with(".reasoning") => &mut kinds.reasoning,
+                _ => continue,
+            };
+            *sum = sum.saturating_add(quantity);
+        }
+        kinds
     }
 
     /// Whether nothing at all was used.

@@ -126,6 +126,8 @@ async fn a_key_works_until_it_is_revoked_across_restarts() {
     let first = ledger(&folder).await;
     let acme = first.create_account(account("Acme", Grant::None)).await.unwrap();
     let new = |mode, expires_at| NewKey {
+        user: None,
+        team: None,
         account: "Acme".to_owned(),
         mode,
         name: "ci".to_owned(),

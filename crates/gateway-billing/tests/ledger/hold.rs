@@ -4,7 +4,7 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 
 use crate::stage::{Stage, check, open, routed};
 use gateway_billing::{
-    hold::{AdmitRequest, Billing as _, FinalUsage, HoldOptions, OutputAsk, PricedCandidate},
+    hold::{AdmitRequest, Billing as _, FinalUsage, HoldOptions, OutputAsk, PinnedPlan, PricedCandidate},
     journal::{Failpoint, Failpoints, JournalOptions},
     ledger::LedgerOptions,
     price::{PriceKey, SELL_BOOK},
@@ -446,10 +446,14 @@ fn by_hand(stage: &Stage, deployment: &Arc<Deployment>, n: u8) -> AdmitRequest {
         org: stage.org,
         key: gateway_core::KeyId::from_bytes([2; 16]),
         mode: gateway_core::Mode::Live,
+        team: None,
+        user: None,
+        tag: None,
+        plan: PinnedPlan::DEFAULT,
         requested_model: "model".into(),
         stream: true,
         received_at: now,
-        candidates: [PricedCandidate { deployment: Arc::clone(deployment), price }].into(),
+        candidates: [PricedCandidate { deployment: Arc::clone(deployment), price, cost: None }].into(),
         input: gateway_core::InputSize::default(),
         output: OutputAsk { limit: Some(4_000), choices: 1 },
         names_tier: false,

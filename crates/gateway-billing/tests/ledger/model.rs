@@ -7,7 +7,7 @@ use std::sync::{
 
 use crate::stage::Stage;
 use gateway_billing::{
-    hold::{Admission, AdmitRequest, Billing as _, FinalUsage, OutputAsk, PricedCandidate, Refusal, ReleaseReason},
+    hold::{Admission, AdmitRequest, Billing as _, FinalUsage, OutputAsk, PinnedPlan, PricedCandidate, Refusal, ReleaseReason},
     price::{PriceKey, SELL_BOOK},
 };
 use gateway_core::{Deployment, InputSize, KeyId, Mode, PartialUsage, RequestId, Usage, testing::deployment};
@@ -73,10 +73,14 @@ fn request(stage: &Stage, at: &Arc<Deployment>, limit: u32) -> AdmitRequest {
         org: stage.org,
         key: KeyId::from_bytes([2; 16]),
         mode: Mode::Live,
+        team: None,
+        user: None,
+        tag: None,
+        plan: PinnedPlan::DEFAULT,
         requested_model: "model".into(),
         stream: false,
         received_at,
-        candidates: [PricedCandidate { deployment: Arc::clone(at), price }].into(),
+        candidates: [PricedCandidate { deployment: Arc::clone(at), price, cost: None }].into(),
         input: InputSize::default(),
         output: OutputAsk { limit: Some(limit), choices: 1 },
         names_tier: false,

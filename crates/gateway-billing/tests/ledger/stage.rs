@@ -18,8 +18,7 @@ use gateway_billing::{
     price::{Calendars, Coverage, Draft, PriceInput, SELL_BOOK, Source},
 };
 use gateway_core::{
-    Admitted, Attempt, AttemptEnd, Candidate, Clock, Deployment, Fault, Mode, ModelAllowList, OrgId, PartialUsage, Principal, Provider,
-    Reply, Routed,
+    Admitted, Attempt, AttemptEnd, Candidate, Clock, Deployment, Fault, Mode, OrgId, PartialUsage, Principal, Provider, Reply, Routed,
     testing::{ScriptedProvider, TestCall, TestClock, deployment},
 };
 use tower::{Layer as _, Service};
@@ -106,7 +105,7 @@ impl Stage {
 
     pub(crate) fn call_in(&self, mode: Mode, model: &str) -> TestCall {
         let key = gateway_core::KeyId::from_bytes([2; 16]);
-        let principal = Principal { org: self.org, key, mode, models: ModelAllowList::All, expires_at: None };
+        let principal = Principal::new(self.org, key, mode);
         TestCall::to(model).principal(principal)
     }
 

@@ -5,7 +5,11 @@ use std::sync::Arc;
 use gateway_core::{Attempt, AttemptEnd, AttemptLog, Deployment, PartialUsage, Reached};
 
 use super::{FinalUsage, Open};
-use crate::{journal::row::AttemptRow, money::Nano};
+use crate::{
+    journal::row::{AttemptRow, Draft},
+    money::{Currency, Nano},
+    usage::UsageFlags,
+};
 
 #[derive(Clone)]
 pub(super) struct Trying {
@@ -27,6 +31,28 @@ impl Open {
         }
     }
 
+    /// The charge for the input of the attempt that was under way when the caller left, if a provider may bill for one. What
+    /// the provider bills is booked with the attempt, not with this.
+    pub(super) fn abandoned(&self) -> Option<Draft> {
+        let (n, deployment, seen) = {
+            let attempts = self.attempts.lock();
+            let last = attempts.last()?;
+            match &last.ended {
+                Some((AttemptEnd::Abandoned, _, seen)) => (last.n, Arc::clone(&last.deployment), seen.clone()),
+                _ => return None,
+            }
+        };
+        let usage = match seen {
+            FinalUsage::Reported(usage) => usage,
+            FinalUsage::Counted(seen) => seen.usage,
+        };
+        let input = FinalUsage::Counted(PartialUsage { usage, content_bytes: 0 });
+        let mut draft = self.draft(&deployment, &input)?;
+        (draft.attempt, draft.cost) = (n, Nano::ZERO);
+        draft.flags = UsageFlags::from_bits(draft.flags).and(UsageFlags::ABANDONED).bits();
+        Some(draft)
+    }
+
     /// Rows only where there is something to tell beyond the settlement itself.
     pub(super) fn attempt_rows(&self, now_us: i64) -> Vec<AttemptRow> {
         let attempts = {
@@ -46,12 +72,13 @@ impl Open {
     }
 
     fn attempt_row(&self, trying: &Trying, now_us: i64) -> AttemptRow {
-        let (outcome, status, ended_at, cost) = match &trying.ended {
-            None => ("abandoned", None, now_us, Nano::ZERO),
-            Some((AttemptEnd::Served, at, _)) => ("served", None, *at, Nano::ZERO),
+        let nothing = (Nano::ZERO, self.held.wallet.currency());
+        let (outcome, status, ended_at, (cost, cost_currency)) = match &trying.ended {
+            None => ("abandoned", None, now_us, nothing),
+            Some((AttemptEnd::Served, at, _)) => ("served", None, *at, nothing),
             Some((AttemptEnd::Failed { kind, status, reached }, at, seen)) => {
                 let cost = match reached {
-                    Reached::Nothing => Nano::ZERO,
+                    Reached::Nothing => nothing,
                     Reached::Work => self.cost(&trying.deployment, seen),
                 };
                 (kind.as_str(), *status, *at, cost)
@@ -67,12 +94,14 @@ impl Open {
             outcome: Some(outcome),
             status,
             cost,
+            cost_currency,
         }
     }
 
     /// What a provider may bill for an attempt that nobody pays us for: as reported, else estimated.
-    fn cost(&self, deployment: &Arc<Deployment>, used: &FinalUsage) -> Nano {
-        self.draft(deployment, used).map_or(Nano::ZERO, |draft| draft.cost)
+    fn cost(&self, deployment: &Arc<Deployment>, used: &FinalUsage) -> (Nano, Currency) {
+        let draft = self.draft(deployment, used);
+        draft.map_or((Nano::ZERO, self.held.wallet.currency()), |draft| (draft.cost, draft.cost_currency))
     }
 }
 

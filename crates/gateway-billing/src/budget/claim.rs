@@ -1,0 +1,156 @@
+//! Holding money in a wallet and in every budget of a request, all or none, and giving it back.
+//!
+//! Locks are taken in one order everywhere: budgets by number and subject, then the wallet. What changes in memory and the
+//! queueing of its row happen under those locks, so the row that freed money stands in the queue before any that takes it.
+
+use std::sync::Arc;
+
+use parking_lot::MutexGuard;
+
+use super::{
+    Bounds, BudgetRefusal,
+    gauge::{Gauge, Periods, REFUSED_LEVEL, level},
+};
+use crate::{
+    book::{Overrun, Taken, Wallet, WalletReading},
+    money::Nano,
+};
+
+/// What a request wants of one budget.
+#[derive(Debug, Clone)]
+pub(crate) struct Claim {
+    pub(crate) gauge: Arc<Gauge>,
+    pub(crate) amount: Nano,
+}
+
+/// What a request holds in one budget: the period's row, as far as a hold knows it.
+#[derive(Debug, Clone)]
+pub(crate) struct Reserved {
+    pub(crate) gauge: Arc<Gauge>,
+    pub(crate) bounds: Bounds,
+    pub(crate) cap: i64,
+    pub(crate) hard: bool,
+    pub(crate) amount: Nano,
+}
+
+/// What a settlement takes from one budget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Counted {
+    pub(crate) spent: Nano,
+    /// The level that was reached with it and of which nobody has been told.
+    pub(crate) alert: Option<u16>,
+}
+
+/// Who could not pay.
+#[derive(Debug, Clone)]
+pub(crate) enum Short {
+    Wallet(WalletReading),
+    /// `first`: nobody has been told yet that this budget refuses.
+    Budget {
+        refusal: Box<BudgetRefusal>,
+        gauge: Arc<Gauge>,
+        bounds: Bounds,
+        first: bool,
+    },
+}
+
+/// Sorts claims into the order of locking.
+pub(crate) fn ordered(mut claims: Vec<Claim>) -> Vec<Claim> {
+    claims.sort_by(|a, b| (a.gauge.spec.id, &a.gauge.subject).cmp(&(b.gauge.spec.id, &b.gauge.subject)));
+    claims
+}
+
+/// Holds `amount` in the wallet and each claim in its budget, or nothing. `claims` must be [`ordered`]. `queue` runs under
+/// all locks and must only queue the row.
+pub(crate) fn reserve(
+    claims: &[Claim],
+    wallet: &Wallet,
+    amount: Nano,
+    now_us: i64,
+    queue: impl FnOnce(Box<[Reserved]>),
+) -> Result<(), Short> {
+    if claims.is_empty() {
+        return wallet.hold(amount, || queue(Box::default())).map_err(Short::Wallet);
+    }
+    let mut guards: Vec<_> = claims.iter().map(|claim| claim.gauge.periods.lock()).collect();
+    for (claim, periods) in claims.iter().zip(&mut guards) {
+        let terms = claim.gauge.terms.load();
+        let reading = periods.reading(&terms, now_us);
+        if reading.hard && claim.amount > reading.left() {
+            let count = periods.current(&terms, now_us);
+            let first = count.alerted < REFUSED_LEVEL;
+            count.alerted = REFUSED_LEVEL;
+            let refusal = Box::new(claim.gauge.refusal(&reading, claim.amount));
+            return Err(Short::Budget { refusal, gauge: Arc::clone(&claim.gauge), bounds: count.bounds, first });
+        }
+    }
+    let reserved = || {
+        let taken = claims.iter().zip(&mut guards).map(|(claim, periods)| {
+            let count = periods.current(&claim.gauge.terms.load(), now_us);
+            count.held = count.held.saturating_add(claim.amount.get());
+            Reserved { gauge: Arc::clone(&claim.gauge), bounds: count.bounds, cap: count.cap, hard: count.hard, amount: claim.amount }
+        });
+        queue(taken.collect());
+    };
+    wallet.hold(amount, reserved).map_err(Short::Wallet)
+}
+
+/// Charges a hold, in the wallet and in every budget that counts answers of this model from this provider. `queue` runs
+/// under all locks.
+pub(crate) fn settle(
+    reserved: &[Reserved],
+    wallet: &Wallet,
+    (held, charge, overrun): (Nano, Nano, Overrun),
+    (provider, model): (&str, &str),
+    queue: impl FnOnce(Taken, Box<[Counted]>),
+) -> Taken {
+    let mut guards = locked(reserved);
+    wallet.settle(held, charge, overrun, |taken| {
+        let counted = reserved.iter().zip(&mut guards).map(|(reserved, periods)| {
+            let counts = reserved.gauge.spec.counts(provider, model);
+            let spent = if counts { taken.paid() } else { Nano::ZERO };
+            let Some(count) = periods.begun(reserved.bounds.start) else { return Counted { spent, alert: None } };
+            count.held = count.held.saturating_sub(reserved.amount.get());
+            count.spent = count.spent.saturating_add(spent.get());
+            let reached = level(&reserved.gauge.terms.load(), count.spent);
+            let alert = (reached > count.alerted).then_some(reached);
+            count.alerted = count.alerted.max(reached);
+            Counted { spent, alert }
+        });
+        queue(taken, counted.collect());
+    })
+}
+
+/// Frees a hold. `queue` runs under all locks.
+pub(crate) fn release(reserved: &[Reserved], wallet: &Wallet, held: Nano, queue: impl FnOnce()) {
+    let mut guards = locked(reserved);
+    wallet.release(held, || {
+        for (reserved, periods) in reserved.iter().zip(&mut guards) {
+            if let Some(count) = periods.begun(reserved.bounds.start) {
+                count.held = count.held.saturating_sub(reserved.amount.get());
+            }
+        }
+        queue();
+    });
+}
+
+/// A hold's row was refused: its money was never taken.
+pub(crate) fn undo_hold(reserved: &[Reserved], wallet: &Wallet, held: Nano) {
+    release(reserved, wallet, held, || {});
+}
+
+/// A settlement's or release's row was refused: the database still has the hold as it was, or never had it.
+pub(crate) fn undo_end(reserved: &[Reserved], wallet: &Wallet, held: Nano, taken: Taken, counted: &[Counted]) {
+    let mut guards = locked(reserved);
+    for (n, (reserved, periods)) in reserved.iter().zip(&mut guards).enumerate() {
+        if let Some(count) = periods.begun(reserved.bounds.start) {
+            count.held = count.held.saturating_add(reserved.amount.get());
+            count.spent = count.spent.saturating_sub(counted.get(n).map_or(0, |counted| counted.spent.get()));
+        }
+    }
+    wallet.undo_end(held, taken);
+}
+
+fn locked(reserved: &[Reserved]) -> Vec<MutexGuard<'_, Periods>> {
+    reserved.iter().map(|reserved| reserved.gauge.periods.lock()).collect()
+}
