@@ -5,6 +5,7 @@
 #![deny(clippy::float_arithmetic, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 
 mod decimal;
+mod exchange;
 mod factor;
 #[cfg(test)]
 mod tests;
@@ -14,6 +15,7 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser::SerializeMap};
 
 pub use decimal::{DecimalError, Scaled, parse_scaled};
+pub use exchange::Exchange;
 pub use factor::Ppm;
 
 /// Why an amount could not be computed.

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use gateway_billing::{
-    money::{Nano, Ppm},
+    money::{Exchange, Nano, Ppm},
     price::{
         Calendars, Coverage, Draft, PriceInput, PriceRow, PriceVersion, PriceVersionId, SELL_BOOK, Source, charge, charge_total, publish,
     },
@@ -45,6 +45,15 @@ fn worked_charges() {
             assert_eq!(Nano::checked_sum(charge.lines.iter().map(|line| line.amount)), Some(expected));
             assert_eq!(charge_total(&version, multiplier, &leaves, at_us(case)).unwrap().0, expected);
         }
+    }
+}
+
+#[test]
+fn worked_conversions() {
+    for vector in vectors("conversions.json") {
+        let number = |name: &str| vector[name].as_i64().unwrap();
+        let rate = Exchange::new(number("numerator"), number("denominator")).unwrap();
+        assert_eq!(rate.credit(number("minor")), Ok(Nano::new(number("nano"))), "{} {}", vector["id"], vector["title"]);
     }
 }
 
