@@ -1,10 +1,11 @@
-//! The admin API: accounts, keys, credit, plans, health, verification.
+//! The admin API: accounts, keys, credit, prices, plans, health, verification.
 //!
 //! Thin on purpose: it reads a request, calls the ledger, and writes what it answers. Unknown fields are refused, so that a
 //! misspelt one is never quietly ignored.
 
 mod health;
 mod plans;
+mod prices;
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -19,12 +20,14 @@ use http::{Method, Response, StatusCode, header};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 pub use health::HealthSources;
+pub use prices::PriceDesk;
 
 /// Everything the admin API reaches.
 #[derive(Clone)]
 pub struct Admin {
     ledger: Arc<Ledger>,
     health: Arc<HealthSources>,
+    desk: PriceDesk,
 }
 
 #[derive(Deserialize)]
@@ -91,8 +94,8 @@ struct List<T> {
 impl Admin {
     /// An admin API over these parts.
     #[must_use]
-    pub fn new(ledger: Arc<Ledger>, health: HealthSources) -> Self {
-        Self { ledger, health: Arc::new(health) }
+    pub fn new(ledger: Arc<Ledger>, health: HealthSources, desk: PriceDesk) -> Self {
+        Self { ledger, health: Arc::new(health), desk }
     }
 
     /// Answers one request below `/admin`.
@@ -113,11 +116,15 @@ impl Admin {
             ["keys"] if method == Method::GET => self.keys(&request).await,
             ["keys"] if method == Method::POST => self.create_key(&request).await,
             ["keys", id, "revoke"] if method == Method::POST => self.revoke(id).await,
+            ["prices"] if method == Method::GET => self.prices(&request),
+            ["prices", "diff"] if method == Method::POST => self.compare_prices(&request),
+            ["prices", "publish"] if method == Method::POST => self.publish_prices(&request).await,
             ["plans"] if method == Method::GET => self.plans(&request),
             ["plans"] if method == Method::POST => self.publish_plan(&request).await,
             ["health"] if method == Method::GET => json(StatusCode::OK, &self.health.read()),
             ["ledger", "verify"] if method == Method::POST => json(StatusCode::OK, &self.ledger.verify().await?),
-            ["accounts" | "keys" | "plans" | "health"]
+            ["accounts" | "keys" | "prices" | "plans" | "health"]
+            | ["prices", "diff" | "publish"]
             | ["accounts", _]
             | ["accounts", _, "credit" | "balance"]
             | ["keys", _, "revoke"]

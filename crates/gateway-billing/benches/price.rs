@@ -9,8 +9,7 @@ use gateway_billing::{
     catalog::Catalog,
     money::Ppm,
     price::{
-        Calendars, Coverage, PriceBook, PriceKey, PriceRow, PriceVersionId, SELL_BOOK, Sku, TierReach, charge, charge_total, publish,
-        worst_rates,
+        Calendars, Coverage, PriceBook, PriceKey, PriceVersionId, SELL_BOOK, Sku, TierReach, charge, charge_total, publish, worst_rates,
     },
     usage::Leaves,
 };
@@ -18,16 +17,7 @@ use gateway_billing::{
 fn book() -> PriceBook {
     let drafts: Vec<_> = Catalog::shipped().of_provider("openai").map(|entry| entry.draft_for(SELL_BOOK, &entry.model).unwrap()).collect();
     let publication = publish(&drafts, &[], Coverage::Whole, &Calendars::shipped(), 0).unwrap();
-    let rows = publication.new.into_iter().zip(1..).map(|(new, id)| PriceRow {
-        id: PriceVersionId(id),
-        book: new.book,
-        model: new.model,
-        route: new.route,
-        effective_from: 0,
-        effective_to: None,
-        body: new.body,
-        sha256: new.sha256,
-    });
+    let rows = publication.new.iter().zip(1..).map(|(new, id)| new.row(PriceVersionId(id), 0));
     PriceBook::new(rows.collect())
 }
 
@@ -44,5 +34,21 @@ fn pricing(c: &mut Criterion) {
     c.bench_function("catalog_find", |b| b.iter(|| catalog.find(black_box("openai"), black_box("gpt-5.4"))));
 }
 
-criterion_group!(benches, pricing);
+/// What a start does with prices: closing those of the shipped providers, reading what is published, comparing both.
+fn start(c: &mut Criterion) {
+    const PROVIDERS: [&str; 6] = ["openai", "anthropic", "google", "deepseek", "mistral", "openrouter"];
+    let (catalog, calendars) = (Catalog::shipped(), Calendars::shipped());
+    let drafts = || PROVIDERS.iter().flat_map(|provider| catalog.of_provider(provider)).map(|entry| entry.draft(SELL_BOOK).unwrap());
+    let drafts: Vec<_> = drafts().collect();
+    let publication = publish(&drafts, &[], Coverage::Whole, &calendars, 0).unwrap();
+    let rows: Vec<_> = publication.new.iter().zip(1..).map(|(new, id)| new.row(PriceVersionId(id), 0)).collect();
+    println!("{} models in the catalog, {} at the shipped providers", catalog.entries().count(), rows.len());
+    c.bench_function("start/catalog_opened_and_asked", |b| b.iter(|| Catalog::shipped().find(black_box("openai"), black_box("gpt-5.4"))));
+    c.bench_function("start/prices_published_again", |b| {
+        b.iter(|| publish(&drafts, &rows, Coverage::Whole, &calendars, 1).unwrap().is_empty());
+    });
+    c.bench_function("start/price_book", |b| b.iter(|| PriceBook::new(rows.clone()).len()));
+}
+
+criterion_group!(benches, pricing, start);
 criterion_main!(benches);

@@ -1,8 +1,10 @@
 //! Prices and limits of well-known models, embedded in the crate.
 //!
 //! The catalog is a text of sorted lines that is searched as it is: a start costs nothing and a look-up parses one
-//! line. `data/build.py` makes it; an operator's own file of the same form can take its place.
+//! line. `data/build.py` makes it; an operator's own file of the same form can take its place, and [`offers`] reads both
+//! this form and the full catalog it is made from.
 
+mod import;
 #[cfg(test)]
 mod tests;
 
@@ -11,6 +13,8 @@ use std::{borrow::Cow, fmt};
 use gateway_core::ModelLimits;
 use jiff::civil::Date;
 use serde::Deserialize;
+
+pub use import::{Offers, offers};
 
 use crate::price::{ANY_MODEL, Draft, PriceError, PriceInput, Source, Terms};
 
@@ -122,6 +126,19 @@ impl Catalog {
             .filter_map(|(key, value)| read(key, value))
     }
 
+    /// Every offer of an upstream model or an alias of that name, whoever makes it.
+    pub fn of_model<'c>(&'c self, model: &str) -> impl Iterator<Item = Entry> + use<'c> {
+        let model = model.to_owned();
+        let keys = self.text.lines().filter_map(|line| line.split_once('\t')?.0.split_once('/'));
+        keys.filter(move |(_, name)| *name == model).filter_map(move |(provider, name)| self.find(provider, name))
+    }
+
+    /// Every offer, in order of provider and name, aliases left out.
+    pub fn entries(&self) -> impl Iterator<Item = Entry> {
+        let offers = self.text.lines().filter(|line| !is_alias(line));
+        offers.filter_map(|line| line.split_once('\t')).filter_map(|(key, value)| read(key, value))
+    }
+
     /// How many lines it has, aliases included.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -160,6 +177,11 @@ impl Default for Catalog {
     fn default() -> Self {
         Self::shipped()
     }
+}
+
+/// Whether a line is another name for an offer.
+fn is_alias(line: &str) -> bool {
+    line.split_once('\t').is_some_and(|(_, value)| value.starts_with('@'))
 }
 
 fn read(key: &str, value: &str) -> Option<Entry> {

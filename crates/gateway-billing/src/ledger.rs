@@ -25,7 +25,7 @@ pub use self::{
     credit::{Credit, Credited, TransactionView},
     people::{Team, User},
     plans::{NewPlanVersion, PlanView, PublishedPlan},
-    prices::{PublishFailure, Published},
+    prices::{HandPublication, PricePage, PriceQuery, PriceView, PublishFailure, Published, PublishedPrices, prices_of_file},
     tokens::{ApiKey, CreatedKey, NewKey},
 };
 pub(crate) use self::{

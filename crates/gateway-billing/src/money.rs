@@ -177,9 +177,33 @@ impl Pico {
     /// integer that can be shown; `None` above [`Pico::MAX`].
     #[must_use]
     pub fn times(self, factor: Ppm) -> Option<Self> {
-        let product = i128::from(self.0) * i128::from(factor.get());
-        let whole = decimal::divide_half_even(product, i128::from(Ppm::ONE.get()));
-        i64::try_from(whole).ok().and_then(Self::new)
+        self.times_exactly(factor).map(|(price, _)| price)
+    }
+
+    /// [`Pico::times`], and whether the product was a whole number of pico-units.
+    #[must_use]
+    pub fn times_exactly(self, factor: Ppm) -> Option<(Self, Exactness)> {
+        let (product, unit) = (i128::from(self.0) * i128::from(factor.get()), i128::from(Ppm::ONE.get()));
+        let price = i64::try_from(decimal::divide_half_even(product, unit)).ok().and_then(Self::new)?;
+        Some((price, if product % unit == 0 { Exactness::Exact } else { Exactness::Rounded }))
+    }
+
+    /// The price of a million units as a decimal without needless zeros; [`Pico::per_million`] reads it back.
+    #[must_use]
+    pub fn of_million(self) -> impl fmt::Display {
+        fmt::from_fn(move |f| decimal::write_trimmed(f, self.0, 6))
+    }
+
+    /// The price of a thousand units, in the same way.
+    #[must_use]
+    pub fn of_thousand(self) -> impl fmt::Display {
+        fmt::from_fn(move |f| decimal::write_trimmed(f, self.0, 9))
+    }
+
+    /// The price of one unit, in the same way.
+    #[must_use]
+    pub fn of_one(self) -> impl fmt::Display {
+        fmt::from_fn(move |f| decimal::write_trimmed(f, self.0, 12))
     }
 
     fn scaled(text: &str, digits: u32) -> Result<(Self, Exactness), DecimalError> {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use gateway_billing::{
     money::{Nano, Ppm},
     price::{
-        Calendars, Coverage, Draft, PriceBook, PriceError, PriceInput, PriceKey, PriceRow, PriceVersion, PriceVersionId, Publication,
-        SELL_BOOK, ServedAt, Sku, Source, TierReach, UsageBound, charge, charge_total, publish, worst_rates,
+        Calendars, Coverage, Draft, Origin, PriceBook, PriceError, PriceInput, PriceKey, PriceRow, PriceVersion, PriceVersionId,
+        Publication, SELL_BOOK, ServedAt, Sku, Source, TierReach, UsageBound, charge, charge_total, publish, worst_rates,
     },
     usage::{Leaves, leaves_of},
 };
@@ -17,7 +17,7 @@ use proptest::prelude::*;
 
 fn draft(model: &str, route: &str, price: &str) -> Draft {
     let input: PriceInput = serde_json::from_str(price).unwrap();
-    let source = Source { kind: "test".into(), reference: "test".into() };
+    let source = Source { kind: "config".into(), reference: "test".into() };
     Draft { book: SELL_BOOK.into(), model: model.into(), route: route.into(), terms: input.terms().unwrap().0, source }
 }
 
@@ -30,6 +30,11 @@ fn plan(drafts: &[Draft], rows: &[PriceRow], now_us: i64) -> Publication {
     publish(drafts, rows, Coverage::Whole, &Calendars::shipped(), now_us).unwrap()
 }
 
+/// The same price from somebody else.
+fn by(kind: &str, draft: Draft) -> Draft {
+    Draft { source: Source { kind: kind.into(), reference: "test".into() }, ..draft }
+}
+
 /// What a store does with a publication.
 fn apply(rows: &[PriceRow], publication: &Publication) -> Vec<PriceRow> {
     let mut rows = rows.to_vec();
@@ -38,10 +43,7 @@ fn apply(rows: &[PriceRow], publication: &Publication) -> Vec<PriceRow> {
         assert_eq!(row.effective_to.replace(*at), None, "an end is set once");
     }
     for new in &publication.new {
-        let id = PriceVersionId(rows.len() as i64 + 1);
-        let (book, model, route) = (new.book.clone(), new.model.clone(), new.route.clone());
-        let (body, sha256) = (new.body.clone(), new.sha256);
-        rows.push(PriceRow { id, book, model, route, effective_from: new.effective_from, effective_to: None, body, sha256 });
+        rows.push(new.row(PriceVersionId(rows.len() as i64 + 1), 0));
     }
     rows
 }
@@ -74,6 +76,96 @@ fn an_unchanged_price_publishes_nothing_and_a_changed_one_takes_over_at_once() {
     }
     let rows = apply(&rows, &plan(&[draft("other", "p/u", FLAT)], &rows, 9_000));
     assert!(rows[3].effective_to.is_some(), "a price no longer wanted ends");
+}
+
+/// Versions of one place never overlap, and each holds for a while.
+#[track_caller]
+fn check_rows(rows: &[PriceRow]) {
+    for row in rows {
+        assert!(row.effective_to.is_none_or(|end| end > row.effective_from), "{row:?}");
+        for other in rows
+            .iter()
+            .filter(|other| other.id > row.id && (&other.book, &other.model, &other.route) == (&row.book, &row.model, &row.route))
+        {
+            assert!(row.effective_to.is_some_and(|end| end <= other.effective_from), "{row:?} and {other:?}");
+        }
+    }
+}
+
+#[test]
+fn a_start_leaves_what_was_published_by_hand_unless_the_configuration_speaks() {
+    let at_start = |draft: Draft, rows: &[PriceRow], now_us| {
+        let rows = apply(rows, &plan(&[draft], rows, now_us));
+        check_rows(&rows);
+        rows
+    };
+    let origin = |rows: &[PriceRow]| rows.iter().find(|row| row.effective_to.is_none()).unwrap().origin();
+    let catalog = |price: &str| by("catalog", draft("m", "p/u", price));
+    let rows = at_start(catalog(FLAT), &[], 1_000);
+    let by_hand = publish(&[by("manual", draft("m", "p/u", DEARER))], &rows, Coverage::Part, &Calendars::shipped(), 2_000).unwrap();
+    let rows = apply(&rows, &by_hand);
+
+    // The same catalog, a newer one, and one that no longer has the model.
+    for (n, drafts) in [vec![catalog(FLAT)], vec![catalog(r#"{"input":"9","output":"9"}"#)], vec![by("catalog", draft("n", "q/v", FLAT))]]
+        .iter()
+        .enumerate()
+    {
+        let rows = apply(&rows, &plan(drafts, &rows, 3_000));
+        let standing = rows.iter().find(|row| &*row.model == "m" && row.effective_to.is_none()).unwrap();
+        assert_eq!((standing.origin(), standing.effective_from), (Origin::Hand, 2_000), "{n}");
+    }
+    // The configuration states the price: it holds from this start on, even if it is the same one.
+    let config = by("config", draft("m", "p/u", DEARER));
+    let rows = at_start(config.clone(), &rows, 4_000);
+    assert_eq!((origin(&rows), rows.len()), (Origin::Config, 3));
+    assert!(plan(&[config], &rows, 5_000).is_empty(), "and the next start changes nothing");
+    // It states it no longer: the catalog is followed again.
+    let rows = at_start(catalog(DEARER), &rows, 6_000);
+    assert_eq!(origin(&rows), Origin::Catalog);
+}
+
+#[test]
+fn a_start_before_a_scheduled_price_ends_nothing_of_it() {
+    let mut rows = apply(&[], &plan(&[by("catalog", draft("m", "p/u", FLAT))], &[], 1_000));
+    rows[0].effective_to = Some(9_000);
+    let scheduled = by("import", draft("m", "p/u", DEARER));
+    let hand = publish(&[scheduled], &rows, Coverage::Part, &Calendars::shipped(), 9_000).unwrap();
+    let rows = apply(&rows, &hand);
+    assert!(plan(&[by("catalog", draft("m", "p/u", r#"{"input":"9","output":"9"}"#))], &rows, 2_000).is_empty());
+    // What has been fixed until then cannot be changed any more, so the configuration's price begins right after.
+    let late = apply(&rows, &plan(&[by("config", draft("m", "p/u", r#"{"input":"9","output":"9"}"#))], &rows, 2_000));
+    check_rows(&late);
+    assert_eq!((late[1].effective_to, late[2].effective_from), (Some(9_001), 9_001));
+}
+
+#[track_caller]
+fn check_not_published(draft: Draft, message: &str) {
+    let errors = publish(&[draft], &[], Coverage::Part, &Calendars::shipped(), 0).unwrap_err();
+    assert!(errors[0].to_string().contains(message), "{}", errors[0]);
+}
+
+#[test]
+fn what_could_never_be_charged_or_held_is_not_published() {
+    let cny = r#"{"currency":"CNY","input":"2","output":"8"}"#;
+    let in_book = |book: &str, price: &str| Draft { book: book.into(), ..draft("m", "p/u", price) };
+    for book in ["sell:default", "sell:pro"] {
+        check_not_published(in_book(book, cny), "a selling price must be in USD, which is what wallets hold; this one is in CNY");
+        check_not_published(
+            in_book(book, r#"{"time_basis":"response_end","input":"2","output":"8"}"#),
+            "must be judged at `request_start`",
+        );
+    }
+    let cost = publish(&[in_book("cost:p", cny)], &[], Coverage::Part, &Calendars::shipped(), 0).unwrap();
+    assert_eq!(cost.new[0].currency.as_str(), "CNY");
+    let book = PriceBook::new(apply(&[], &cost));
+    let version = book.cost(ServedAt { provider: "p", upstream_model: "u", model: "m" }, 0).unwrap().unwrap();
+    assert_eq!(version.currency().as_str(), "CNY");
+    for book in ["", "sell", "sell:", "sell:a b", "cost:", "cost:a/b", "catalog:x", "default"] {
+        check_not_published(in_book(book, FLAT), "is not a book");
+    }
+    for (model, route) in [("", "p/u"), ("*", ""), ("m", "p"), ("m", "p/"), ("m", "/u"), ("m\n", "")] {
+        check_not_published(draft(model, route, FLAT), "looked up by nothing");
+    }
 }
 
 #[test]
@@ -178,6 +270,26 @@ fn windows_follow_their_zone_through_clock_changes_and_midnight() {
     }
     let whole = price(r#"{"tz":"Asia/Kathmandu","days":"6,7","from":"00:00","to":"24:00"}"#);
     assert!(!open(&whole, "2026-11-20T18:14:59Z") && open(&whole, "2026-11-20T18:15:00Z") && !open(&whole, "2026-11-22T18:15:00Z"));
+}
+
+#[test]
+fn a_window_across_a_holiday_belongs_to_the_day_it_began_on() {
+    let night = version(
+        r#"{"input":"1","output":"1","overrides":[
+            {"window":{"tz":"Asia/Shanghai","from":"22:00","to":"06:00","not_on":"cn-holidays"},"input":"2"}]}"#,
+    );
+    for (at, open) in [
+        ("2026-09-30T13:59:59Z", false), // 21:59:59 on the last working day
+        ("2026-09-30T14:00:00Z", true),
+        ("2026-09-30T16:00:00Z", true), // midnight: the holiday begins, the window goes on
+        ("2026-09-30T21:59:59Z", true),
+        ("2026-09-30T22:00:00Z", false), // 06:00
+        ("2026-10-01T14:00:00Z", false), // on a holiday it does not open
+        ("2026-10-07T21:59:59Z", false), // nor go on into the working day after it
+        ("2026-10-08T14:00:00Z", true),
+    ] {
+        assert_eq!(night.rate_at(&Sku::IN, 0, None, us(at)).unwrap().get() == 2_000_000, open, "{at}");
+    }
 }
 
 #[test]

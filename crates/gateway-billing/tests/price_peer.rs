@@ -13,7 +13,7 @@ use std::{
 
 use gateway_billing::{
     money::Ppm,
-    price::{Calendars, Coverage, Draft, PriceInput, PriceRow, PriceVersion, PriceVersionId, SELL_BOOK, Source, charge, publish},
+    price::{Calendars, Coverage, Draft, PriceInput, PriceVersion, PriceVersionId, SELL_BOOK, Source, charge, publish},
     usage::Leaves,
 };
 use serde_json::{Value, json};
@@ -116,9 +116,7 @@ fn ours(case: &Value) -> Option<(i128, i128)> {
     let source = Source { kind: "manual".into(), reference: "peer".into() };
     let draft = Draft { book: SELL_BOOK.into(), model: "m".into(), route: "".into(), terms: input.terms().unwrap().0, source };
     let new = publish(&[draft], &[], Coverage::Whole, &Calendars::shipped(), 0).ok()?.new.remove(0);
-    let (id, effective_from, effective_to) = (PriceVersionId(1), new.effective_from, None);
-    let (book, model, route, body, sha256) = (new.book, new.model, new.route, new.body, new.sha256);
-    let version = PriceVersion::read(&PriceRow { id, book, model, route, effective_from, effective_to, body, sha256 }).unwrap();
+    let version = PriceVersion::read(&new.row(PriceVersionId(1), 0)).unwrap();
     let leaves = Leaves::from_stored(&case["usage"].to_string()).unwrap();
     let charge = charge(&version, Ppm::ONE, &leaves, 0).unwrap();
     let sum = charge.lines.iter().map(|line| i128::from(line.quantity) * i128::from(line.price.get())).sum();

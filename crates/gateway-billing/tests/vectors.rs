@@ -6,9 +6,7 @@ use std::sync::Arc;
 
 use gateway_billing::{
     money::{Exchange, Nano, Ppm},
-    price::{
-        Calendars, Coverage, Draft, PriceInput, PriceRow, PriceVersion, PriceVersionId, SELL_BOOK, Source, charge, charge_total, publish,
-    },
+    price::{Calendars, Coverage, Draft, PriceInput, PriceVersion, PriceVersionId, SELL_BOOK, Source, charge, charge_total, publish},
     usage::{Leaves, leaves_of},
 };
 use serde_json::Value;
@@ -23,9 +21,7 @@ fn version(price: &Value) -> Arc<PriceVersion> {
     let source = Source { kind: "manual".into(), reference: "vector".into() };
     let draft = Draft { book: SELL_BOOK.into(), model: "m".into(), route: "".into(), terms: input.terms().unwrap().0, source };
     let new = publish(&[draft], &[], Coverage::Whole, &Calendars::shipped(), 0).unwrap().new.remove(0);
-    let (id, effective_from, effective_to) = (PriceVersionId(1), new.effective_from, None);
-    let (book, model, route, body, sha256) = (new.book, new.model, new.route, new.body, new.sha256);
-    PriceVersion::read(&PriceRow { id, book, model, route, effective_from, effective_to, body, sha256 }).unwrap()
+    PriceVersion::read(&new.row(PriceVersionId(1), 0)).unwrap()
 }
 
 fn at_us(case: &Value) -> i64 {

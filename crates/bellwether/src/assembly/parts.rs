@@ -9,7 +9,7 @@ use gateway_routing::{Health, HealthPolicy, Providers, RetryPolicy, Router, Rout
 
 use super::{listing::Listing, outline::Outline};
 use crate::{
-    admin::{Admin, HealthSources},
+    admin::{Admin, HealthSources, PriceDesk},
     config::Config,
 };
 
@@ -41,21 +41,30 @@ impl Parts {
     /// # Errors
     /// The ledger cannot be written.
     pub async fn assemble(config: &Config, outline: Outline, ledger: Arc<Ledger>, clock: Arc<dyn Clock>) -> Result<Self> {
+        let calendars = Arc::new(outline.calendars.clone());
         let published =
             ledger.publish_prices(outline.drafts, Coverage::Whole, outline.calendars).await.context("cannot publish the prices")?;
         tracing::info!(new = published.new, ended = published.ended, "prices");
+        if published.late > 0 {
+            tracing::warn!(
+                prices = published.late,
+                "prices of the configuration hold only later: others are scheduled by hand at their places, and what is published is never \
+                 changed; `bellwether prices show MODEL` says when"
+            );
+        }
         let implied: Vec<Box<str>> =
             outline.plan.entries.iter().filter(|entry| entry.implied).map(|entry| (&*entry.deployment.model).into()).collect();
         let total_max = outline.built.total_max();
         let credentials = outline.built.facts.into_iter().map(|(id, facts)| (id, facts.credentials)).collect();
         let providers = Providers::new(outline.built.providers);
         let routes = Routes::new(outline.plan.table);
+        let desk = PriceDesk { routes: routes.clone(), calendars };
         let health = Health::new(HealthPolicy::default());
         let router = Router::with_policy(providers.clone(), health.clone(), Arc::clone(&clock), policy(config), fastrand::u64(..));
         let listing = Listing::new(routes.clone(), providers.clone(), Arc::clone(ledger.prices()), implied, Arc::clone(&clock));
         Ok(Self {
             billing_api: BillingApi::new(Arc::clone(&ledger)),
-            admin: Admin::new(Arc::clone(&ledger), HealthSources { credentials, deployments: health }),
+            admin: Admin::new(Arc::clone(&ledger), HealthSources { credentials, deployments: health }, desk),
             ledger,
             routes,
             providers,

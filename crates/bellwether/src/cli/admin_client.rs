@@ -59,9 +59,10 @@ impl AdminClient {
     /// # Errors
     /// As [`AdminClient::get`].
     pub async fn list(&self, path: &str) -> Result<Value> {
-        let mut list = self.get(&format!("{path}?limit={PAGE}")).await?;
+        let query = if path.contains('?') { '&' } else { '?' };
+        let mut list = self.get(&format!("{path}{query}limit={PAGE}")).await?;
         while let Some(after) = list["next"].as_str().map(segment) {
-            let mut page = self.get(&format!("{path}?limit={PAGE}&after={after}")).await?;
+            let mut page = self.get(&format!("{path}{query}limit={PAGE}&after={after}")).await?;
             if let (Some(rows), Some(more)) = (list["data"].as_array_mut(), page["data"].as_array_mut()) {
                 rows.append(more);
             }

@@ -175,7 +175,8 @@ impl Receipt {
 async fn settlement(reader: &SqlitePool, hold: &[u8]) -> Result<Option<Settled>, ApiError> {
     let row = sqlx::query(
         "SELECT s.attempt, v.provider, v.upstream_model, v.model, p.multiplier_ppm, s.leaves, s.usage_source, s.flags, s.charge, \
-         s.written_off, s.cost, s.at, r.id, r.book, r.model, r.route, r.effective_from, r.effective_to, r.body, r.sha256 \
+         s.written_off, s.cost, s.at, r.id, r.book, r.model, r.route, r.effective_from, r.effective_to, r.body, r.sha256, \
+         COALESCE(r.published_by, ''), COALESCE(r.published_at, 0) \
          FROM settlement s JOIN served v ON v.id = s.served JOIN plan_version p ON p.id = s.plan_version \
          JOIN price_version r ON r.id = s.price_version WHERE s.hold = ?1 AND s.seq = 0",
     );
@@ -207,6 +208,8 @@ async fn settlement(reader: &SqlitePool, hold: &[u8]) -> Result<Option<Settled>,
             effective_to: row.try_get(17)?,
             body: row.try_get::<String, _>(18)?.into(),
             sha256: sha256.try_into().map_err(|_| broken("price hash"))?,
+            published_by: row.try_get::<String, _>(20)?.into(),
+            published_at: row.try_get(21)?,
         },
     }))
 }

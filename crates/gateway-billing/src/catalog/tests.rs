@@ -1,17 +1,14 @@
 use super::*;
 use crate::{
     money::Ppm,
-    price::{Calendars, Coverage, PriceRow, PriceVersion, PriceVersionId, SELL_BOOK, Sku, TierReach, charge_total, publish, worst_rates},
+    price::{Calendars, Coverage, PriceVersion, PriceVersionId, SELL_BOOK, Sku, TierReach, charge_total, publish, worst_rates},
     usage::Leaves,
 };
 
 const PROVIDERS: [&str; 5] = ["openai", "anthropic", "google", "deepseek", "mistral"];
 
-fn every_entry() -> impl Iterator<Item = Entry> {
-    SHIPPED.lines().filter_map(|line| {
-        let (key, value) = line.split_once('\t').unwrap();
-        (!value.starts_with('@')).then(|| read(key, value).unwrap_or_else(|| panic!("{line}")))
-    })
+fn every_entry() -> Vec<Entry> {
+    Catalog::shipped().entries().collect()
 }
 
 #[test]
@@ -21,7 +18,7 @@ fn every_line_can_be_read_and_found() {
         let (provider, model) = line.split_once('\t').unwrap().0.split_once('/').unwrap();
         assert!(catalog.find(provider, model).is_some(), "{line}");
     }
-    assert!(every_entry().count() >= 2_000);
+    assert!(every_entry().len() >= 2_000);
     for (provider, model) in [("openai", ""), ("openai", "gpt"), ("", ""), ("zzz", "zzz"), ("openai", "gpt-4.1\t"), ("302ai", "0")] {
         assert_eq!(catalog.find(provider, model), None, "{provider}/{model}");
     }
@@ -29,16 +26,13 @@ fn every_line_can_be_read_and_found() {
 
 #[test]
 fn every_price_can_be_published_and_charged() {
-    let drafts: Vec<Draft> = every_entry().map(|entry| entry.draft(SELL_BOOK).unwrap()).collect();
+    let drafts: Vec<Draft> = every_entry().iter().map(|entry| entry.draft(SELL_BOOK).unwrap()).collect();
     let publication = publish(&drafts, &[], Coverage::Whole, &Calendars::shipped(), 0);
     let publication = publication.unwrap_or_else(|errors| panic!("{} of {}, first: {}", errors.len(), drafts.len(), errors[0]));
     assert_eq!(publication.new.len(), drafts.len());
     let leaves = Leaves::new().with(Sku::IN, 300_001).with(Sku::IN_CACHE_READ, 10).with(Sku::OUT, 5);
     for (n, new) in publication.new.iter().enumerate() {
-        let id = PriceVersionId(n as i64);
-        let (book, model, route) = (new.book.clone(), new.model.clone(), new.route.clone());
-        let row = PriceRow { id, book, model, route, effective_from: 0, effective_to: None, body: new.body.clone(), sha256: new.sha256 };
-        let version = PriceVersion::read(&row).unwrap();
+        let version = PriceVersion::read(&new.row(PriceVersionId(n as i64), 0)).unwrap();
         let charge = charge_total(&version, Ppm::ONE, &leaves, 0).unwrap().0;
         let worst = worst_rates(&version, 300_011, 0, TierReach::Default);
         let bound = crate::price::UsageBound { input_tokens: 300_011, output_tokens: 5, ..Default::default() };
@@ -49,6 +43,7 @@ fn every_price_can_be_published_and_charged() {
 #[test]
 fn the_figures_that_are_rounded_are_the_ones_reported() {
     let rounded: Vec<String> = every_entry()
+        .into_iter()
         .flat_map(|entry| {
             let key = format!("{}/{}", entry.provider, entry.model);
             entry.terms().unwrap().1.into_iter().map(move |place| format!("{key}\t{place}")).collect::<Vec<_>>()

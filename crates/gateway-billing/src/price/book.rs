@@ -134,6 +134,14 @@ impl PriceBook {
         self.snapshot.load().ids.get(&id).map(|entry| entry.read()).transpose()
     }
 
+    /// Copies of the rows that `wanted` picks, in the order in which they were published.
+    pub(crate) fn rows(&self, wanted: impl Fn(&PriceRow) -> bool) -> Vec<PriceRow> {
+        let snapshot = self.snapshot.load();
+        let mut rows: Vec<PriceRow> = snapshot.ids.values().filter(|entry| wanted(&entry.row)).map(|entry| entry.row.clone()).collect();
+        rows.sort_unstable_by_key(|row| row.id);
+        rows
+    }
+
     /// How many rows it holds.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -171,8 +179,7 @@ impl Snapshot {
         let entries = self.places.get(&self.hasher.hash_one((book, model, route)))?;
         entries.iter().find(|entry| {
             let row = &entry.row;
-            let holds = row.effective_from <= at_us && row.effective_to.is_none_or(|end| at_us < end);
-            holds && BookName::split(&row.book) == book && &*row.model == model && split_route(&row.route) == route
+            row.holds_at(at_us) && BookName::split(&row.book) == book && &*row.model == model && split_route(&row.route) == route
         })
     }
 }

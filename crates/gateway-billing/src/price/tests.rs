@@ -18,20 +18,7 @@ fn publish_terms(terms: Terms) -> Result<Arc<PriceVersion>, PriceError> {
     let source = Source { kind: "manual".into(), reference: "test".into() };
     let draft = Draft { book: SELL_BOOK.into(), model: "m".into(), route: "p/u".into(), terms, source };
     let publication = publish(&[draft], &[], Coverage::Whole, &Calendars::shipped(), 0).map_err(|errors| errors[0].error.clone())?;
-    PriceVersion::read(&row(&publication.new[0], 1))
-}
-
-fn row(new: &NewVersion, id: i64) -> PriceRow {
-    PriceRow {
-        id: PriceVersionId(id),
-        book: new.book.clone(),
-        model: new.model.clone(),
-        route: new.route.clone(),
-        effective_from: new.effective_from,
-        effective_to: None,
-        body: new.body.clone(),
-        sha256: new.sha256,
-    }
+    PriceVersion::read(&publication.new[0].row(PriceVersionId(1), 0))
 }
 
 /// Microseconds of an instant such as `2026-11-23T01:00:00Z`.

@@ -9,6 +9,8 @@ use super::{
     PriceError,
     calendar::{Calendars, Hours, Open},
     charge::WorstRates,
+    publish::{Draft, Origin},
+    seal::seal,
     sku::{Side, Sku},
     terms::{Rates, Terms, TimeBasis},
 };
@@ -23,7 +25,7 @@ pub struct PriceVersionId(pub i64);
 pub struct PriceRow {
     /// Row id.
     pub id: PriceVersionId,
-    /// `sell:default`, `catalog`, `cost:<account>`.
+    /// `sell:default`, `sell:<plan>`, `cost:<provider>`.
     pub book: Box<str>,
     /// The public model; `*` is any.
     pub model: Box<str>,
@@ -37,6 +39,24 @@ pub struct PriceRow {
     pub body: Box<str>,
     /// Of the body.
     pub sha256: [u8; 32],
+    /// Where the price came from: `catalog:openai/gpt-4.1`.
+    pub published_by: Box<str>,
+    /// Microseconds since 1970.
+    pub published_at: i64,
+}
+
+impl PriceRow {
+    /// Who stated it.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        Origin::of(&self.published_by)
+    }
+
+    /// Whether it holds at this moment.
+    #[must_use]
+    pub fn holds_at(&self, at_us: i64) -> bool {
+        self.effective_from <= at_us && self.effective_to.is_none_or(|end| at_us < end)
+    }
 }
 
 /// One version, pinned by a request at admission and used for it whatever is published later.
@@ -88,6 +108,15 @@ pub(super) struct Applying {
 }
 
 impl PriceVersion {
+    /// A version of a draft that was never published, to see what it would charge.
+    ///
+    /// # Errors
+    /// The draft cannot be published.
+    pub fn quoted(draft: &Draft, calendars: &Calendars) -> Result<Arc<Self>, PriceError> {
+        let sealed = seal(std::slice::from_ref(draft), calendars).map_err(|mut errors| errors.remove(0).error)?;
+        Self::read(&sealed[0].version(0).row(PriceVersionId(0), 0))
+    }
+
     /// Reads a row back. The hash is checked, so a body that was tampered with is not used.
     ///
     /// # Errors

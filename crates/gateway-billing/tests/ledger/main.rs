@@ -6,4 +6,5 @@ mod crash;
 mod hold;
 mod model;
 mod plans;
+mod prices;
 mod stage;
