@@ -7,6 +7,7 @@ mod key;
 mod ledger;
 mod models;
 mod output;
+mod price;
 mod prices;
 mod simulate;
 
@@ -55,6 +56,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Compute what some usage would cost, line by line; no gateway need run
+    Price(price::Price),
     /// Create, list and credit accounts of a running gateway
     #[command(subcommand)]
     Account(account::Account),
@@ -94,6 +97,7 @@ pub async fn run(registry: Registry) -> Result<ExitCode> {
         Command::Check { config, json } => check::check(&config, &environment, &registry, json),
         Command::Simulate(simulate) => simulate.run(&environment).await,
         Command::Models { config, json } => models::models(&config, &environment, &registry, json),
+        Command::Price(price) => price.run(&environment, &registry),
         Command::Account(account) => account.run(&AdminClient::from_environment(&environment)?).await,
         Command::Key(key) => key.run(&AdminClient::from_environment(&environment)?).await,
         Command::Prices(prices) => prices.run(&environment).await,

@@ -215,3 +215,17 @@ fn plans_are_set_and_listed() {
     shop.refuses(&["prices", "plan", "set", "a b", "1"], "`plan` must have 1 to 64 characters");
     shop.refuses(&["prices", "plan", "set", "partners", "1", "--at", "2020-01-01T00:00:00Z"], "`effective_from` has passed");
 }
+
+#[test]
+fn a_quote_needs_no_gateway() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let usage = r#"{"prompt_tokens":12000,"completion_tokens":700,"prompt_tokens_details":{"cached_tokens":8192}}"#;
+    let (done, out, error) = bellwether(folder.path(), &["price", "gpt-4.1", "--usage", usage], &[]);
+    assert!(done && out.contains("tok.in.cache_read") && out.contains("0.017312000"), "{out}{error}");
+    let (done, out, error) = bellwether(folder.path(), &["price", "gpt-4.1", "--usage", usage, "--plan", "1.05", "--json"], &[]);
+    assert!(done, "{error}");
+    let quote: Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!((&quote["total"]["nano"], &quote["route"]), (&json!("18177600"), &json!("openai/gpt-4.1")));
+    let (done, _, error) = bellwether(folder.path(), &["price", "gpt-4.1", "--usage", r#"{"tokens":1}"#], &[]);
+    assert!(!done && error.contains("known are tok.in, "), "{error}");
+}

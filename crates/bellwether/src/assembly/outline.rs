@@ -1,5 +1,7 @@
 //! Everything that follows from the configuration alone, before a ledger is opened.
 
+mod offers;
+
 use std::{collections::BTreeSet, sync::Arc};
 
 use anyhow::{Context, Result};

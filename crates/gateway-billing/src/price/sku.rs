@@ -102,6 +102,11 @@ impl Sku {
         Self::OUT_IMAGE,
     ];
 
+    /// Every name there is, in the order of receipts; some take attributes in braces.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        NAMES.iter().copied()
+    }
+
     /// Only evaluated at compile time: a name that is not in the list does not build.
     const fn known(name: &str) -> Self {
         let mut position = 0u8;
