@@ -4,6 +4,7 @@ mod bench;
 mod ci;
 mod clients;
 mod gateway;
+mod peers;
 mod shell;
 mod tidy;
 
@@ -26,6 +27,8 @@ enum Task {
     Tidy,
     /// Real SDKs and the reference clients against a running gateway, in environments of their own
     Clients(clients::Options),
+    /// Charges against those of independent calculators; needs Python 3 and a network
+    Peers(peers::Options),
     /// What the gateway costs, beside nginx as a plain proxy and no proxy at all
     Bench(bench::Options),
     /// Known vulnerabilities in dependencies; needs a network
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
         Task::Ci => ci::ci(),
         Task::Tidy => tidy::tidy(),
         Task::Clients(options) => clients::clients(&options),
+        Task::Peers(options) => peers::peers(&options),
         Task::Bench(options) => bench::bench(&options),
         Task::Audit => shell::cargo(&["deny", "--workspace", "check", "advisories"]),
     };
