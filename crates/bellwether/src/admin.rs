@@ -3,7 +3,9 @@
 //! Thin on purpose: it reads a request, calls the ledger, and writes what it answers. Unknown fields are refused, so that a
 //! misspelt one is never quietly ignored.
 
+mod budgets;
 mod health;
+mod people;
 mod plans;
 mod prices;
 
@@ -111,6 +113,14 @@ impl Admin {
             ["accounts"] if method == Method::GET => self.accounts(&request).await,
             ["accounts"] if method == Method::POST => self.create_account(&request).await,
             ["accounts", account] if method == Method::GET => json(StatusCode::OK, &self.ledger.account(account).await?),
+            ["accounts", account] if method == Method::PATCH => self.change_account(account, &request).await,
+            ["accounts", account, "teams"] if matches!(*method, Method::GET | Method::POST) => self.teams(account, &request).await,
+            ["accounts", account, "users"] if matches!(*method, Method::GET | Method::POST) => self.users(account, &request).await,
+            ["accounts", account, "budgets"] if matches!(*method, Method::GET | Method::POST) => self.budgets(account, &request).await,
+            ["accounts", account, "budgets", id] if matches!(*method, Method::GET | Method::PATCH | Method::DELETE) => {
+                self.budget(account, id, &request).await
+            }
+            ["accounts", account, "budgets", id, "periods"] if method == Method::GET => self.budget_periods(account, id).await,
             ["accounts", account, "credit"] if method == Method::POST => self.credit(account, &request).await,
             ["accounts", account, "balance"] if method == Method::GET => self.balance(account, &request).await,
             ["keys"] if method == Method::GET => self.keys(&request).await,
@@ -126,7 +136,9 @@ impl Admin {
             ["accounts" | "keys" | "prices" | "plans" | "health"]
             | ["prices", "diff" | "publish"]
             | ["accounts", _]
-            | ["accounts", _, "credit" | "balance"]
+            | ["accounts", _, "credit" | "balance" | "teams" | "users" | "budgets"]
+            | ["accounts", _, "budgets", _]
+            | ["accounts", _, "budgets", _, "periods"]
             | ["keys", _, "revoke"]
             | ["ledger", "verify"] => {
                 Err(Fault::new(FaultKind::MethodNotAllowed, Origin::Caller, format!("{method} is not possible on {path}")))

@@ -2,11 +2,13 @@
 
 mod account;
 mod admin_client;
+mod budget;
 mod check;
 mod key;
 mod ledger;
 mod models;
 mod output;
+mod people;
 mod price;
 mod prices;
 mod simulate;
@@ -61,6 +63,15 @@ enum Command {
     /// Create, list and credit accounts of a running gateway
     #[command(subcommand)]
     Account(account::Account),
+    /// Make and list the teams of an account
+    #[command(subcommand)]
+    Team(people::Team),
+    /// Make and list the users of an account
+    #[command(subcommand)]
+    User(people::User),
+    /// Make, list, change and end budgets
+    #[command(subcommand)]
+    Budget(budget::Budget),
     /// Create, list and revoke API keys of a running gateway
     #[command(subcommand)]
     Key(key::Key),
@@ -99,6 +110,9 @@ pub async fn run(registry: Registry) -> Result<ExitCode> {
         Command::Models { config, json } => models::models(&config, &environment, &registry, json),
         Command::Price(price) => price.run(&environment, &registry),
         Command::Account(account) => account.run(&AdminClient::from_environment(&environment)?).await,
+        Command::Team(team) => team.run(&AdminClient::from_environment(&environment)?).await,
+        Command::User(user) => user.run(&AdminClient::from_environment(&environment)?).await,
+        Command::Budget(budget) => budget.run(&AdminClient::from_environment(&environment)?).await,
         Command::Key(key) => key.run(&AdminClient::from_environment(&environment)?).await,
         Command::Prices(prices) => prices.run(&environment).await,
         Command::Ledger(ledger) => ledger.run(&environment).await,

@@ -55,6 +55,7 @@ impl Gateway {
         options.clock = Arc::clone(&clock);
         options.secret = secrets::server_secret(environment);
         options.sign_up_grant = config.billing.signup_grant_usd;
+        options.abandon_allowance = config.billing.abandon_allowance_usd;
         options.store.durability = match config.storage.synchronous {
             Synchronous::Full => gateway_billing::store::Durability::Full,
             Synchronous::Normal => gateway_billing::store::Durability::Normal,

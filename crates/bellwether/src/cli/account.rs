@@ -30,6 +30,20 @@ pub(super) enum Account {
         #[arg(long)]
         json: bool,
     },
+    /// Put an account on a plan, or its months into a zone
+    Set {
+        /// The account's name or id
+        account: String,
+        /// The plan: what its calls cost from the next one on
+        #[arg(long, required_unless_present = "tz")]
+        plan: Option<String>,
+        /// The zone whose months its statements follow, such as Asia/Shanghai
+        #[arg(long)]
+        tz: Option<String>,
+        /// Machine-readable output
+        #[arg(long)]
+        json: bool,
+    },
     /// Add bought credit by hand
     Credit {
         /// The account's name or id
@@ -85,6 +99,15 @@ impl Account {
                 } else {
                     let rows = output::rows(&list, |row| ["/id", "/name", "/created_at"].map(|at| output::text(row, at)));
                     output::table(["ID", "NAME", "CREATED"], &rows);
+                }
+            }
+            Self::Set { account, plan, tz, json } => {
+                let path = format!("/admin/v1/accounts/{}", segment(&account));
+                let account = admin.patch(&path, &json!({ "plan": plan, "tz": tz })).await?;
+                if json {
+                    output::json(&account);
+                } else {
+                    println!("{}", ["/name", "/plan", "/tz"].map(|at| output::text(&account, at)).join("  "));
                 }
             }
             Self::Credit { account, amount, test, reason, idempotency_key, json } => {

@@ -80,6 +80,22 @@ impl AdminClient {
         self.send(Method::POST, path, Some(body), idempotency_key).await
     }
 
+    /// `PATCH path` with what is to be changed.
+    ///
+    /// # Errors
+    /// As [`AdminClient::get`].
+    pub async fn patch(&self, path: &str, body: &Value) -> Result<Value> {
+        self.send(Method::PATCH, path, Some(body), None).await
+    }
+
+    /// `DELETE path`.
+    ///
+    /// # Errors
+    /// As [`AdminClient::get`].
+    pub async fn delete(&self, path: &str) -> Result<Value> {
+        self.send(Method::DELETE, path, None, None).await
+    }
+
     async fn send(&self, method: Method, path: &str, body: Option<&Value>, idempotency_key: Option<&str>) -> Result<Value> {
         let mut request = self.http.request(method, format!("{}{path}", self.base)).bearer_auth(self.token.expose());
         if let Some(body) = body {

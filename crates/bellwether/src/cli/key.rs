@@ -21,6 +21,12 @@ pub(super) enum Key {
         /// A test key: it reaches only the simulated provider and spends test money
         #[arg(long)]
         test: bool,
+        /// The user it is for, by name or id
+        #[arg(long)]
+        user: Option<String>,
+        /// The team it is for, by name or id; the user's unless another is named
+        #[arg(long)]
+        team: Option<String>,
         /// What it is for
         #[arg(long, default_value = "")]
         name: String,
@@ -56,8 +62,9 @@ pub(super) enum Key {
 impl Key {
     pub(super) async fn run(self, admin: &AdminClient) -> Result<ExitCode> {
         match self {
-            Self::Create { account, test, name, models, expires_at, json } => {
-                let mut body = json!({ "account": account, "mode": if test { "test" } else { "live" }, "name": name });
+            Self::Create { account, test, user, team, name, models, expires_at, json } => {
+                let mode = if test { "test" } else { "live" };
+                let mut body = json!({ "account": account, "mode": mode, "name": name, "user": user, "team": team });
                 if !models.is_empty() {
                     body["models"] = json!(models);
                 }

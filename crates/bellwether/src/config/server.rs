@@ -2,7 +2,7 @@
 
 use std::{fmt, net::SocketAddr, path::PathBuf};
 
-use gateway_billing::{ledger::SIGN_UP_GRANT, money::Nano};
+use gateway_billing::{hold::ABANDON_ALLOWANCE, ledger::SIGN_UP_GRANT, money::Nano};
 use serde::{
     Deserialize, Deserializer,
     de::{self, Unexpected, Visitor},
@@ -122,41 +122,45 @@ pub struct BillingConfig {
     /// How long a call may wait for running calls to free what they over-estimated before it is refused.
     pub admission_wait_ms: u64,
     /// Promotional credit of a new account, in dollars; `"0"` is none.
-    #[serde(deserialize_with = "sign_up_grant")]
+    #[serde(deserialize_with = "small_amount")]
     pub signup_grant_usd: Nano,
+    /// What the callers of one key may leave unpaid in a day by hanging up before the first byte, in dollars; beyond it they
+    /// pay for the input.
+    #[serde(deserialize_with = "small_amount")]
+    pub abandon_allowance_usd: Nano,
 }
 
-/// Most that a new account may be given. Whoever asks may have an account made for them, so a slip of the decimal point is
-/// not a gift but a hole.
-const SIGN_UP_GRANT_MAX: Nano = Nano::new(1_000_000_000_000);
+/// Most that a new account may be given, or a key may leave unpaid in a day: whoever asks may have it, so a slip of the decimal
+/// point is not a gift but a hole.
+const SMALL_AMOUNT_MAX: Nano = Nano::new(1_000_000_000_000);
 
-fn sign_up_grant<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Nano, D::Error> {
-    deserializer.deserialize_str(GrantText)
+fn small_amount<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Nano, D::Error> {
+    deserializer.deserialize_str(AmountText)
 }
 
 /// Text, so that no float ever stands between what was written and what is granted.
-struct GrantText;
+struct AmountText;
 
-impl Visitor<'_> for GrantText {
+impl Visitor<'_> for AmountText {
     type Value = Nano;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
             "dollars in quotes, such as \"5\" or \"0.50\", from \"0\", which is none, to \"{}\"",
-            SIGN_UP_GRANT_MAX.get() / 1_000_000_000
+            SMALL_AMOUNT_MAX.get() / 1_000_000_000
         )
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Nano, E> {
-        let allowed = Nano::ZERO..=SIGN_UP_GRANT_MAX;
+        let allowed = Nano::ZERO..=SMALL_AMOUNT_MAX;
         text.parse().ok().filter(|grant| allowed.contains(grant)).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
     }
 }
 
 impl Default for BillingConfig {
     fn default() -> Self {
-        Self { strict_settle: false, admission_wait_ms: 300, signup_grant_usd: SIGN_UP_GRANT }
+        Self { strict_settle: false, admission_wait_ms: 300, signup_grant_usd: SIGN_UP_GRANT, abandon_allowance_usd: ABANDON_ALLOWANCE }
     }
 }
 

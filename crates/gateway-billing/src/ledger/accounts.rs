@@ -48,6 +48,10 @@ pub struct Account {
     pub id: OrgId,
     /// Its name.
     pub name: String,
+    /// The plan its calls are charged by.
+    pub plan: String,
+    /// The zone its months are in.
+    pub tz: String,
     /// When it was made, RFC 3339.
     pub created_at: String,
 }
@@ -133,7 +137,7 @@ impl Ledger {
             None => Vec::new(),
             Some(id) => id.parse::<OrgId>().map_err(|error| LedgerError::invalid("after", error.to_string()))?.as_bytes().to_vec(),
         };
-        let rows = sqlx::query("SELECT id, name, created_at FROM org WHERE id > ?1 ORDER BY id LIMIT ?2")
+        let rows = sqlx::query("SELECT id, name, created_at, plan, tz FROM org WHERE id > ?1 ORDER BY id LIMIT ?2")
             .bind(after)
             .bind(i64::from(limit) + 1)
             .fetch_all(self.reader())
@@ -150,7 +154,7 @@ impl Ledger {
     /// There is none, or the database cannot be read.
     pub async fn account(&self, name_or_id: &str) -> Result<Account, LedgerError> {
         let id = name_or_id.parse::<OrgId>().ok();
-        let row = sqlx::query("SELECT id, name, created_at FROM org WHERE id = ?1 OR (?1 IS NULL AND name = ?2)")
+        let row = sqlx::query("SELECT id, name, created_at, plan, tz FROM org WHERE id = ?1 OR (?1 IS NULL AND name = ?2)")
             .bind(id.map(|id| id.as_bytes().to_vec()))
             .bind(name_or_id)
             .fetch_optional(self.reader())
@@ -206,7 +210,13 @@ pub(super) fn balance_of(account: OrgId, mode: Mode, reading: WalletReading, pro
 fn view(row: &sqlx::sqlite::SqliteRow) -> Result<Account, LedgerError> {
     let id: Vec<u8> = row.try_get(0)?;
     let id = <[u8; 16]>::try_from(id).map_err(|_| LedgerError::Refused { problem: "an account's id has not 16 bytes".into() })?;
-    Ok(Account { id: OrgId::from_bytes(id), name: row.try_get(1)?, created_at: rfc3339(row.try_get(2)?) })
+    Ok(Account {
+        id: OrgId::from_bytes(id),
+        name: row.try_get(1)?,
+        created_at: rfc3339(row.try_get(2)?),
+        plan: row.try_get(3)?,
+        tz: row.try_get(4)?,
+    })
 }
 
 fn create(scope: &mut Scope<'_>, name: &str, grant: Nano, book: &Arc<crate::book::Book>) -> Result<Account, LedgerError> {
@@ -229,7 +239,13 @@ fn create(scope: &mut Scope<'_>, name: &str, grant: Nano, book: &Arc<crate::book
         let (book, wallet) = (Arc::clone(book), Arc::new(wallet));
         scope.after_commit(move || book.insert(wallet));
     }
-    Ok(Account { id: org, name: name.to_owned(), created_at: rfc3339(now_us) })
+    Ok(Account {
+        id: org,
+        name: name.to_owned(),
+        plan: crate::price::DEFAULT_PLAN.to_owned(),
+        tz: "UTC".to_owned(),
+        created_at: rfc3339(now_us),
+    })
 }
 
 /// Whether credit was bought or given.

@@ -18,30 +18,30 @@ use http_body::Body as _;
 use sqlx::Row as _;
 use tower::{Service as _, ServiceExt as _};
 
-fn options(wait_ms: u64, strict_settle: bool) -> HoldOptions {
+pub(crate) fn options(wait_ms: u64, strict_settle: bool) -> HoldOptions {
     HoldOptions { admission_wait: Duration::from_millis(wait_ms), strict_settle }
 }
 
-fn provider(act: Act) -> Arc<ScriptedProvider> {
+pub(crate) fn provider(act: Act) -> Arc<ScriptedProvider> {
     Arc::new(ScriptedProvider::always("house", act))
 }
 
-async fn send(stage: &Stage, provider: &Arc<ScriptedProvider>, routed: gateway_core::Routed) -> Result<Reply, Fault> {
+pub(crate) async fn send(stage: &Stage, provider: &Arc<ScriptedProvider>, routed: gateway_core::Routed) -> Result<Reply, Fault> {
     stage.stack(provider, options(0, false)).ready().await?.call(routed).await
 }
 
-fn header<'r>(reply: &'r Reply, name: &str) -> &'r str {
+pub(crate) fn header<'r>(reply: &'r Reply, name: &str) -> &'r str {
     reply.head.headers.get(name).map_or("", |value| value.to_str().unwrap())
 }
 
 /// Reads `frames` frames of a stream.
-async fn read(body: &mut gateway_core::stream::StreamBody, frames: usize) {
+pub(crate) async fn read(body: &mut gateway_core::stream::StreamBody, frames: usize) {
     for _ in 0..frames {
         std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await.unwrap().unwrap();
     }
 }
 
-async fn one(stage: &Stage, query: &'static str) -> i64 {
+pub(crate) async fn one(stage: &Stage, query: &'static str) -> i64 {
     stage.settled().await;
     sqlx::query(query).fetch_one(stage.ledger.reader()).await.unwrap().get(0)
 }

@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "in a test a failed unwrap is the finding")]
 
 mod accounts;
+mod budgets;
+mod costs;
 mod crash;
 mod hold;
 mod model;

@@ -55,15 +55,15 @@ impl Model {
 }
 
 /// $2 and $8 per million tokens, ten tokens in.
-fn price(output: u64) -> i64 {
+pub(crate) fn price(output: u64) -> i64 {
     20_000 + 8_000 * i64::try_from(output).unwrap()
 }
 
-fn usage(output: Option<u64>) -> Usage {
+pub(crate) fn usage(output: Option<u64>) -> Usage {
     Usage { input_uncached: Some(10), output_text: output, ..Usage::default() }
 }
 
-fn request(stage: &Stage, at: &Arc<Deployment>, limit: u32) -> AdmitRequest {
+pub(crate) fn request(stage: &Stage, at: &Arc<Deployment>, limit: u32) -> AdmitRequest {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     let received_at = stage.ledger.clock().unix_us();
     let key = PriceKey { book: SELL_BOOK, provider: "house", upstream_model: "x", model: "model" };

@@ -65,7 +65,11 @@ impl Stage {
         nano: i64,
         change: impl FnOnce(LedgerOptions) -> LedgerOptions,
     ) -> Self {
-        let ledger = open(path, change).await;
+        Self::prepared(folder, open(path, change).await, nano).await
+    }
+
+    /// On a fresh ledger.
+    pub(crate) async fn prepared(folder: tempfile::TempDir, ledger: Arc<Ledger>, nano: i64) -> Self {
         ledger
             .publish_prices(vec![draft("model", "2", "8"), draft("dear", "20", "80")], Coverage::Part, Calendars::default())
             .await
