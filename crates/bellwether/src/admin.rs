@@ -178,6 +178,7 @@ impl Admin {
             reason: body.reason,
             actor: "admin".to_owned(),
             idempotency_key: Some(idempotency_key),
+            expires_at: None,
         };
         json(StatusCode::OK, &self.ledger.credit(credit).await?)
     }

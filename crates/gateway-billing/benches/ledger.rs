@@ -29,6 +29,7 @@ async fn open(folder: &tempfile::TempDir) -> (Arc<Ledger>, OrgId) {
         reason: "bench".to_owned(),
         actor: "bench".to_owned(),
         idempotency_key: None,
+        expires_at: None,
     };
     ledger.credit(credit).await.expect("the account exists");
     (ledger, account.id)

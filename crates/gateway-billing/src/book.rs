@@ -7,12 +7,15 @@
 //! * what a settlement frees may be held again at once. This is safe because a wallet's change and the queueing of its
 //!   row happen under one lock: the row that freed the money stands in the queue before any row that takes it again.
 
+mod expiry;
+
 use std::{collections::HashMap, sync::Arc};
 
 use gateway_core::OrgId;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
+use self::expiry::Expiring;
 use crate::{
     money::{Currency, Nano},
     price::DEFAULT_PLAN,
@@ -26,6 +29,7 @@ pub struct Wallet {
     currency: Currency,
     balance: Mutex<WalletReading>,
     plan: RwLock<Arc<str>>,
+    expiring: Mutex<Expiring>,
     freed: Notify,
 }
 
@@ -81,7 +85,7 @@ impl Wallet {
     #[must_use]
     pub fn new(id: i64, org: OrgId, currency: Currency, reading: WalletReading) -> Self {
         let plan = RwLock::new(Arc::from(DEFAULT_PLAN));
-        Self { id, org, currency, balance: Mutex::new(reading), plan, freed: Notify::new() }
+        Self { id, org, currency, balance: Mutex::new(reading), expiring: Mutex::default(), plan, freed: Notify::new() }
     }
 
     /// The plan its account is on.
@@ -143,6 +147,7 @@ impl Wallet {
         };
         balance.posted = minus(balance.posted, extra);
         let taken = Taken { from_hold, overrun: extra, written_off: minus(missing, extra) };
+        self.claim_freed(&mut balance, taken.paid());
         queue(taken);
         drop(balance);
         if from_hold < held {
@@ -155,6 +160,7 @@ impl Wallet {
     pub(crate) fn release(&self, held: Nano, queue: impl FnOnce()) {
         let mut balance = self.balance.lock();
         balance.held = minus(balance.held, held);
+        self.claim_freed(&mut balance, Nano::ZERO);
         queue();
         drop(balance);
         self.freed.notify_waiters();

@@ -6,6 +6,8 @@
 mod accounts;
 mod budgets;
 mod credit;
+mod expiry;
+mod lots;
 mod once;
 mod open;
 mod people;
@@ -19,10 +21,12 @@ use async_trait::async_trait;
 use gateway_core::{Clock, KeyRefusal, KeyStore, Principal, Secret, SystemClock};
 use sqlx::SqlitePool;
 
+use self::expiry::{Agenda, Sweeping};
 pub use self::{
     accounts::{Account, AccountPage, BalanceReading, Grant, NewAccount, PageRequest},
     budgets::{ALERT_LEVELS, BudgetChange, BudgetNow, BudgetPeriodView, BudgetView, Enforcement, NewBudget},
     credit::{Credit, Credited, TransactionView},
+    lots::ExpiringCredit,
     people::{Team, User},
     plans::{NewPlanVersion, PlanView, PublishedPlan},
     prices::{HandPublication, PricePage, PriceQuery, PriceView, PublishFailure, Published, PublishedPrices, prices_of_file},
@@ -49,6 +53,9 @@ use crate::{
 /// What a new account is given in live money unless the options say otherwise: five dollars.
 pub const SIGN_UP_GRANT: Nano = Nano::new(5_000_000_000);
 
+/// For how many days a sign-up grant is valid unless the options say otherwise.
+pub const SIGN_UP_DAYS: u32 = 90;
+
 /// How to open a ledger.
 #[derive(Clone)]
 pub struct LedgerOptions {
@@ -62,6 +69,10 @@ pub struct LedgerOptions {
     pub clock: Arc<dyn Clock>,
     /// What a new account with [`Grant::SignUp`] is given in live money; zero is nothing.
     pub sign_up_grant: Nano,
+    /// For how many days that is valid; 0 is for ever.
+    pub sign_up_days: u32,
+    /// Whether bought credit may be given an end.
+    pub paid_credit_may_expire: bool,
     /// What the callers of one key may leave unpaid in a day by hanging up before the first byte; beyond it they pay for the
     /// input.
     pub abandon_allowance: Nano,
@@ -85,6 +96,8 @@ impl LedgerOptions {
             secret: None,
             clock: Arc::new(SystemClock),
             sign_up_grant: SIGN_UP_GRANT,
+            sign_up_days: SIGN_UP_DAYS,
+            paid_credit_may_expire: false,
             abandon_allowance: ABANDON_ALLOWANCE,
             failpoints: Arc::new(NoFailpoints),
         }
@@ -103,7 +116,11 @@ pub struct Ledger {
     sizes: Arc<LearnedSizes>,
     allowances: Arc<Allowances>,
     clock: Arc<dyn Clock>,
+    agenda: Arc<Agenda>,
+    sweeping: Sweeping,
     sign_up_grant: Nano,
+    sign_up_days: u32,
+    paid_credit_may_expire: bool,
     recovered: Recovered,
 }
 
@@ -193,6 +210,7 @@ impl Ledger {
         if tokio::time::timeout(grace, self.journal.drain()).await.is_err() {
             tracing::warn!("requests were still running when the ledger stopped; the next start settles them at their last checkpoint");
         }
+        self.sweeping.stop();
         self.store.reader().close().await;
         let journal = Arc::clone(&self.journal);
         // Joining the writer's thread blocks for as long as its last commit takes.

@@ -41,7 +41,6 @@ const ERROR_CHARS_MAX: usize = 300;
 ///
 /// # Errors
 /// It cannot be written.
-#[cfg_attr(not(test), allow(dead_code, reason = "the first event comes with the first thing to tell of"))]
 pub(crate) fn queue(connection: &Connection, now_us: i64, kind: &str, org: &OrgId, body: &Value) -> Result<(), LedgerError> {
     debug_assert!(EVENTS.contains(&kind), "`{kind}` is not among the kinds that receivers can ask for");
     connection.prepare_cached("INSERT INTO outbox(at, kind, org, body, next_at) VALUES (?1, ?2, ?3, ?4, ?1)")?.execute(params![

@@ -185,8 +185,17 @@ const BY_QUERY: &[(&str, &str, &str)] = &[
         "SELECT 'hold ' || lower(hex(s.hold)) || ' paid ' || SUM(s.from_hold + s.overrun) || ' and drew ' || \
            COALESCE((SELECT SUM(amount) FROM lot_draw d WHERE d.hold = s.hold), 0) || ' from its lots' FROM settlement s GROUP BY s.hold \
          HAVING SUM(s.from_hold + s.overrun) <> COALESCE((SELECT SUM(amount) FROM lot_draw d WHERE d.hold = s.hold), 0) \
-         UNION ALL SELECT 'lot ' || lower(hex(l.id)) || ' gave ' || COALESCE(SUM(d.amount), 0) || ' and lost ' || (l.granted - l.remaining) \
-         FROM lot l LEFT JOIN lot_draw d ON d.lot = l.id GROUP BY l.id HAVING COALESCE(SUM(d.amount), 0) <> l.granted - l.remaining",
+         UNION ALL SELECT 'lot ' || lower(hex(l.id)) || ' gave ' || COALESCE(d.gave, 0) || ', let ' || COALESCE(e.ended, 0) || \
+           ' expire and lost ' || (l.granted - l.remaining) \
+         FROM lot l LEFT JOIN (SELECT lot, SUM(amount) AS gave FROM lot_draw GROUP BY lot) d ON d.lot = l.id \
+         LEFT JOIN (SELECT lot, SUM(amount) AS ended FROM lot_expiry GROUP BY lot) e ON e.lot = l.id \
+         WHERE COALESCE(d.gave, 0) + COALESCE(e.ended, 0) <> l.granted - l.remaining \
+         UNION ALL SELECT 'lot ' || lower(hex(e.lot)) || ' let ' || e.amount || ' expire, which transaction ' || e.txn || ' did not take' \
+         FROM lot_expiry e WHERE NOT EXISTS (SELECT 1 FROM txn t JOIN posting p ON p.txn = t.id JOIN account a ON a.id = p.account \
+           JOIN lot l ON l.id = e.lot JOIN wallet w ON w.id = l.wallet WHERE t.id = e.txn AND t.kind = 'expiry' AND p.amount = e.amount \
+           AND a.owner = w.org AND a.currency = w.currency AND a.code = CASE l.class WHEN 'paid' THEN 2100 ELSE 2110 END) \
+         UNION ALL SELECT 'transaction ' || t.id || ' lets credit expire of which no lot knows' FROM txn t \
+         WHERE t.kind = 'expiry' AND NOT EXISTS (SELECT 1 FROM lot_expiry e WHERE e.txn = t.id)",
     ),
 ];
 

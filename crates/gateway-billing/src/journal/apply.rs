@@ -326,7 +326,7 @@ fn draw<'b>(
     };
     let Sums { wallets, lots: touched, .. } = sums;
     let (_, delta) = wallets.entry(wallet).or_insert((held, Delta::default()));
-    for lot in lots.iter_mut() {
+    for lot in Lot::in_order_of_use(lots, held.created_at) {
         let taken = lot.remaining.min(missing);
         lot.remaining -= taken;
         missing -= taken;

@@ -16,6 +16,7 @@ pub(crate) mod code {
     pub(crate) const UPSTREAM_PAYABLE: i64 = 2200;
     pub(crate) const USAGE_REVENUE_PAID: i64 = 4100;
     pub(crate) const USAGE_REVENUE_PROMO: i64 = 4110;
+    pub(crate) const BREAKAGE: i64 = 4200;
     pub(crate) const UPSTREAM_COST: i64 = 5100;
     pub(crate) const FAILED_ATTEMPT_COST: i64 = 5110;
     pub(crate) const PROMO_EXPENSE: i64 = 5200;
@@ -54,19 +55,29 @@ pub(super) struct Lot {
     pub(super) id: [u8; 16],
     pub(super) promo: bool,
     pub(super) remaining: i64,
+    pub(super) expires_at: i64,
 }
 
 impl Lot {
     /// A wallet's lots in the order of use.
     pub(super) fn of_wallet(connection: &Connection, wallet: i64) -> Result<Vec<Self>, LedgerError> {
         let mut statement = connection.prepare_cached(
-            "SELECT id, class = 'promo', remaining FROM lot WHERE wallet = ?1 AND remaining > 0 \
+            "SELECT id, class = 'promo', remaining, expires_at FROM lot WHERE wallet = ?1 AND remaining > 0 \
          ORDER BY class = 'paid', expires_at IS NULL, expires_at, created_at, id",
         )?;
         let lots = statement
-            .query_map([wallet], |row| Ok(Self { id: row.get(0)?, promo: row.get(1)?, remaining: row.get(2)? }))?
+            .query_map([wallet], |row| {
+                let expires_at = row.get::<_, Option<i64>>(3)?.unwrap_or(i64::MAX);
+                Ok(Self { id: row.get(0)?, promo: row.get(1)?, remaining: row.get(2)?, expires_at })
+            })?
             .collect::<Result<_, _>>()?;
         Ok(lots)
+    }
+
+    /// For money held at `held_at`: what had expired by then comes last, and is there only for requests that began before.
+    pub(super) fn in_order_of_use(lots: &mut [Self], held_at: i64) -> impl Iterator<Item = &mut Self> {
+        let (usable, expired): (Vec<_>, Vec<_>) = lots.iter_mut().partition(|lot| lot.expires_at > held_at);
+        usable.into_iter().chain(expired)
     }
 }
 

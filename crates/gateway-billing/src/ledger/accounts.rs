@@ -8,11 +8,15 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use serde::Serialize;
 use sqlx::Row as _;
 
-use super::Ledger;
+use super::{
+    Ledger,
+    expiry::Agenda,
+    lots::{self, Class, ExpiringCredit, Parcel, credit, end_of},
+};
 use crate::{
     book::{Wallet, WalletReading},
     error::LedgerError,
-    journal::{AccountKey, Entry, OPERATOR, Scope, code},
+    journal::{Scope, code},
     money::{Currency, Money, Nano},
 };
 
@@ -97,8 +101,8 @@ pub struct BalanceReading {
     pub promo: Money,
     /// What must remain.
     pub floor: Money,
-    /// Credit that will expire; expiry is not in use yet, so nothing is.
-    pub expiring: Vec<()>,
+    /// Credit that will expire, soonest first.
+    pub expiring: Vec<ExpiringCredit>,
     /// When this was read, RFC 3339.
     pub as_of: String,
 }
@@ -119,12 +123,12 @@ impl Ledger {
                 "looks like an account id; names and ids are both accepted elsewhere, so they must differ",
             ));
         }
-        let book = Arc::clone(&self.book);
-        let grant = match new.grant {
-            Grant::SignUp => self.sign_up_grant,
-            Grant::None => Nano::ZERO,
+        let (book, agenda) = (Arc::clone(&self.book), Arc::clone(&self.agenda));
+        let sign_up = match new.grant {
+            Grant::SignUp => (self.sign_up_grant, (self.sign_up_days > 0).then_some(i64::from(self.sign_up_days))),
+            Grant::None => (Nano::ZERO, None),
         };
-        self.journal.exec(move |scope| create(scope, &name, grant, &book)).await
+        self.journal.exec(move |scope| create(scope, &name, sign_up, &book, &agenda)).await
     }
 
     /// Accounts, oldest first.
@@ -182,11 +186,12 @@ impl Ledger {
             }
         }
         let wallet = self.book.wallet(account.id, currency).ok_or_else(|| LedgerError::not_found("wallet", currency.as_str()))?;
-        Ok(balance_of(account.id, mode, wallet.reading(), promo, self.clock.unix_us()))
+        let expiring = lots::expiring(self.reader(), wallet.id(), currency).await?;
+        Ok(BalanceReading { expiring, ..balance_of(account.id, mode, wallet.reading(), promo, self.clock.unix_us()) })
     }
 }
 
-/// A balance from the wallet in memory; `promo` is the part of it that was granted.
+/// A balance from the wallet in memory, without what will expire; `promo` is the part of it that was granted.
 pub(super) fn balance_of(account: OrgId, mode: Mode, reading: WalletReading, promo: Nano, now_us: i64) -> BalanceReading {
     let currency = Currency::of(mode);
     let money = |amount| Money::new(amount, currency);
@@ -219,7 +224,13 @@ fn view(row: &sqlx::sqlite::SqliteRow) -> Result<Account, LedgerError> {
     })
 }
 
-fn create(scope: &mut Scope<'_>, name: &str, grant: Nano, book: &Arc<crate::book::Book>) -> Result<Account, LedgerError> {
+fn create(
+    scope: &mut Scope<'_>,
+    name: &str,
+    sign_up: (Nano, Option<i64>),
+    book: &Arc<crate::book::Book>,
+    agenda: &Arc<Agenda>,
+) -> Result<Account, LedgerError> {
     let now_us = scope.now_us();
     let taken: bool = scope.connection().query_row("SELECT EXISTS (SELECT 1 FROM org WHERE name = ?1)", [name], |row| row.get(0))?;
     if taken {
@@ -227,11 +238,12 @@ fn create(scope: &mut Scope<'_>, name: &str, grant: Nano, book: &Arc<crate::book
     }
     let org = OrgId::from_bytes(new_id(now_us)?);
     scope.connection().execute("INSERT INTO org(id, name, created_at) VALUES (?1, ?2, ?3)", params![&org.as_bytes()[..], name, now_us])?;
-    for (currency, granted, source) in [(Currency::USD, grant, "signup"), (Currency::XTS, TEST_GRANT, "test")] {
+    for (currency, granted, days, source) in [(Currency::USD, sign_up.0, sign_up.1, "signup"), (Currency::XTS, TEST_GRANT, None, "test")] {
         scope.connection().execute("INSERT INTO wallet(org, currency) VALUES (?1, ?2)", params![&org.as_bytes()[..], currency.as_str()])?;
         let id = scope.connection().last_insert_rowid();
         if !granted.is_zero() {
-            let parcel = Parcel { wallet: id, org, currency, amount: granted, class: Class::Promo, source };
+            let expiry = end_of(now_us, days).map(|at| (at, agenda));
+            let parcel = Parcel { wallet: id, org, currency, amount: granted, class: Class::Promo, source, expiry };
             let idem = format!("grant:{source}:{org}");
             credit(scope, &parcel, code::PROMO_EXPENSE, "grant", &idem, None, None)?;
         }
@@ -246,53 +258,6 @@ fn create(scope: &mut Scope<'_>, name: &str, grant: Nano, book: &Arc<crate::book
         tz: "UTC".to_owned(),
         created_at: rfc3339(now_us),
     })
-}
-
-/// Whether credit was bought or given.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Class {
-    Promo,
-    Paid,
-}
-
-/// Credit for one wallet.
-pub(super) struct Parcel<'p> {
-    pub(super) wallet: i64,
-    pub(super) org: OrgId,
-    pub(super) currency: Currency,
-    pub(super) amount: Nano,
-    pub(super) class: Class,
-    pub(super) source: &'p str,
-}
-
-/// Money in: a lot, the wallet's balance and the postings, in one. The caller adds it to the book after the commit.
-pub(super) fn credit(
-    scope: &mut Scope<'_>,
-    parcel: &Parcel<'_>,
-    debit: i64,
-    kind: &str,
-    idem: &str,
-    reason: Option<&str>,
-    actor: Option<&str>,
-) -> Result<i64, LedgerError> {
-    let now_us = scope.now_us();
-    let (class, credit) = match parcel.class {
-        Class::Promo => ("promo", code::WALLET_PROMO),
-        Class::Paid => ("paid", code::WALLET_PAID),
-    };
-    let amount = parcel.amount.get();
-    let lot = new_id(now_us)?;
-    scope
-        .connection()
-        .prepare_cached("INSERT INTO lot(id, wallet, class, source, granted, remaining, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6)")?
-        .execute(params![&lot[..], parcel.wallet, class, parcel.source, amount, now_us])?;
-    scope.lots_changed(parcel.wallet);
-    scope.connection().prepare_cached("UPDATE wallet SET posted = posted + ?2 WHERE id = ?1")?.execute([parcel.wallet, amount])?;
-    let postings = vec![
-        (AccountKey::new(debit, OPERATOR, parcel.currency), amount),
-        (AccountKey::new(credit, parcel.org.as_bytes(), parcel.currency), -amount),
-    ];
-    scope.post(&Entry { kind, idem, reason, actor, postings })
 }
 
 /// Finds an account inside the writer's transaction.

@@ -1,14 +1,18 @@
 //! Credit given by hand, with a reason, at most once per idempotency key.
 
-use gateway_core::Mode;
-use ring::digest::{SHA256, digest};
-use rusqlite::{OptionalExtension as _, params};
+use std::{sync::Arc, time::SystemTime};
+
+use gateway_core::{Mode, OrgId};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::{
     Ledger,
-    accounts::{Class, Parcel, balance_of, credit, find, new_id, rfc3339},
+    accounts::{BalanceReading, balance_of, find, new_id, rfc3339},
+    expiry::Agenda,
+    lots::{Class, Parcel, credit, expiring_in},
+    once::Once,
+    tokens::to_us,
 };
 use crate::{
     book::Wallet,
@@ -18,10 +22,12 @@ use crate::{
 };
 
 const REASON_CHARS_MAX: usize = 500;
-const KEY_CHARS_MAX: usize = 200;
+
+/// What credits by hand are called in the books.
+const KIND: &str = "credit";
 
 /// Most that one credit may be: ten million.
-const CREDIT_MAX: Nano = Nano::new(10_000_000_000_000_000);
+pub(super) const CREDIT_MAX: Nano = Nano::new(10_000_000_000_000_000);
 
 /// A credit by hand.
 #[derive(Debug, Clone)]
@@ -38,6 +44,8 @@ pub struct Credit {
     pub actor: String,
     /// Repeating the same credit with the same key changes nothing and answers the same.
     pub idempotency_key: Option<String>,
+    /// When it ends; only where the options allow that bought credit ends.
+    pub expires_at: Option<SystemTime>,
 }
 
 /// A transaction as the API shows it.
@@ -67,6 +75,17 @@ impl Ledger {
     /// There is no such account, the amount or the reason is missing, the idempotency key was used for another credit, or
     /// nothing can be written.
     pub async fn credit(&self, new: Credit) -> Result<Credited, LedgerError> {
+        self.check_credit(&new)?;
+        let org = self.account(&new.account).await?.id;
+        let wallet = self
+            .book
+            .wallet(org, Currency::of(new.mode))
+            .ok_or_else(|| LedgerError::not_found("wallet", Currency::of(new.mode).as_str()))?;
+        let agenda = Arc::clone(&self.agenda);
+        self.journal.exec(move |scope| give(scope, &new, &wallet, &agenda)).await
+    }
+
+    pub(super) fn check_credit(&self, new: &Credit) -> Result<(), LedgerError> {
         let reason = new.reason.trim();
         if reason.is_empty() || reason.chars().count() > REASON_CHARS_MAX {
             return Err(LedgerError::invalid(
@@ -77,50 +96,50 @@ impl Ledger {
         if new.amount <= Nano::ZERO || new.amount > CREDIT_MAX {
             return Err(LedgerError::invalid("amount_usd", format!("must be above 0 and at most {CREDIT_MAX}")));
         }
-        if let Some(key) = &new.idempotency_key
-            && (key.trim().is_empty() || key.len() > KEY_CHARS_MAX)
-        {
-            return Err(LedgerError::invalid("Idempotency-Key", format!("must have 1 to {KEY_CHARS_MAX} characters")));
+        match new.expires_at {
+            None => Ok(()),
+            Some(at) if to_us(at) <= self.clock.unix_us() => Err(LedgerError::invalid("expires_at", "lies in the past")),
+            Some(_) => self.check_paid_expiry("expires_at"),
         }
-        let org = self.account(&new.account).await?.id;
-        let wallet = self
-            .book
-            .wallet(org, Currency::of(new.mode))
-            .ok_or_else(|| LedgerError::not_found("wallet", Currency::of(new.mode).as_str()))?;
-        self.journal.exec(move |scope| give(scope, &new, &wallet)).await
+    }
+
+    /// Whoever bought credit keeps it, unless the operator has decided otherwise.
+    pub(super) fn check_paid_expiry(&self, param: &'static str) -> Result<(), LedgerError> {
+        if self.paid_credit_may_expire {
+            return Ok(());
+        }
+        Err(LedgerError::invalid(param, "is not possible for bought credit, unless `[billing] paid_credit_may_expire` allows it"))
     }
 }
 
-fn give(scope: &mut Scope<'_>, new: &Credit, wallet: &std::sync::Arc<Wallet>) -> Result<Credited, LedgerError> {
-    let now_us = scope.now_us();
+/// Credits, unless the same was done under this key.
+pub(super) fn give(scope: &mut Scope<'_>, new: &Credit, wallet: &Arc<Wallet>, agenda: &Arc<Agenda>) -> Result<Credited, LedgerError> {
     let org = find(scope.connection(), &new.account)?;
-    let body = format!("{org}\n{}\n{}\n{}", new.mode.as_str(), new.amount.get(), new.reason.trim());
-    let body_sha = digest(&SHA256, body.as_bytes());
-    let key = match &new.idempotency_key {
-        Some(key) => format!("credit:{}", key.trim()),
-        None => format!("credit:{:032x}", u128::from_be_bytes(new_id(now_us)?)),
-    };
-    let earlier: Option<(Vec<u8>, String)> = scope
-        .connection()
-        .query_row("SELECT body_sha, answer FROM admin_idem WHERE key = ?1", [&key], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
-    if let Some((sha, answer)) = earlier {
-        if sha != body_sha.as_ref() {
-            return Err(LedgerError::conflict("this Idempotency-Key was used for a different credit; use a new key for a new credit"));
-        }
-        let answer = serde_json::from_str(&answer).map_err(|_| LedgerError::Refused { problem: "a stored answer is damaged".into() })?;
+    let once = once_of(new, org, scope.now_us())?;
+    if let Some(answer) = once.earlier(scope)? {
         return Ok(Credited(answer));
     }
-    let parcel = Parcel { wallet: wallet.id(), org, currency: wallet.currency(), amount: new.amount, class: Class::Paid, source: "manual" };
-    let id = credit(scope, &parcel, code::BANK, "credit", &key, Some(new.reason.trim()), Some(&new.actor))?;
-    let answer = answer(scope, new, &parcel, id)?;
-    scope.connection().execute(
-        "INSERT INTO admin_idem(key, body_sha, answer, at) VALUES (?1, ?2, ?3, ?4)",
-        params![key, body_sha.as_ref(), answer.to_string(), now_us],
-    )?;
-    let (wallet, amount) = (std::sync::Arc::clone(wallet), new.amount);
+    let expiry = new.expires_at.map(|at| (to_us(at), agenda));
+    let class = Class::Paid;
+    let parcel = Parcel { wallet: wallet.id(), org, currency: wallet.currency(), amount: new.amount, class, source: "manual", expiry };
+    let posted = credit(scope, &parcel, code::BANK, "credit", once.key(), Some(new.reason.trim()), Some(&new.actor))?;
+    let answer = answer(scope, new, &parcel, posted.txn)?;
+    once.keep(scope, &answer)?;
+    let (wallet, amount) = (Arc::clone(wallet), new.amount);
     scope.after_commit(move || wallet.credit(amount));
     Ok(Credited(answer))
+}
+
+/// Under what a credit is remembered: the name that its sender gave it, or one of our own.
+pub(super) fn once_of(new: &Credit, org: OrgId, now_us: i64) -> Result<Once, LedgerError> {
+    let mut body = format!("{org}\n{}\n{}\n{}", new.mode.as_str(), new.amount.get(), new.reason.trim());
+    if let Some(at) = new.expires_at {
+        body = format!("until {}\n{body}", to_us(at));
+    }
+    match &new.idempotency_key {
+        Some(key) => Once::new(KIND, key, &body),
+        None => Once::new(KIND, &format!("{:032x}", u128::from_be_bytes(new_id(now_us)?)), &body),
+    }
 }
 
 /// Built from the rows as this transaction leaves them, so that it is stored with them.
@@ -140,6 +159,7 @@ fn answer(scope: &Scope<'_>, new: &Credit, parcel: &Parcel<'_>, txn: i64) -> Res
         reason: new.reason.trim().to_owned(),
         created_at: rfc3339(scope.now_us()),
     };
-    let balance = balance_of(parcel.org, new.mode, reading, Nano::new(promo), scope.now_us());
+    let expiring = expiring_in(scope.connection(), parcel.wallet, parcel.currency)?;
+    let balance = BalanceReading { expiring, ..balance_of(parcel.org, new.mode, reading, Nano::new(promo), scope.now_us()) };
     Ok(serde_json::json!({ "transaction": transaction, "balance": balance }))
 }

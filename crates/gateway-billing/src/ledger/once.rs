@@ -45,6 +45,11 @@ impl Once {
         }
     }
 
+    /// The kind and the key together, as the books name it.
+    pub(super) fn key(&self) -> &str {
+        &self.key
+    }
+
     /// Stores what it answers.
     pub(super) fn keep(&self, scope: &Scope<'_>, answer: &Value) -> Result<(), LedgerError> {
         scope

@@ -6,7 +6,10 @@ use gateway_core::OrgId;
 use ring::{hmac, rand::SystemRandom};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::{Ledger, LedgerOptions};
+use super::{
+    Ledger, LedgerOptions,
+    expiry::{Agenda, Sweeper},
+};
 use crate::{
     book::{Book, Wallet, WalletReading},
     error::LedgerError,
@@ -20,8 +23,8 @@ use crate::{
 };
 
 pub(super) async fn open(options: LedgerOptions) -> Result<Ledger, LedgerError> {
-    let LedgerOptions { store, journal, secret, clock, sign_up_grant, abandon_allowance, failpoints } = options;
-    if sign_up_grant < Nano::ZERO {
+    let LedgerOptions { store, journal, secret, clock, abandon_allowance, failpoints, .. } = options;
+    if options.sign_up_grant < Nano::ZERO {
         return Err(LedgerError::invalid("sign_up_grant", "must not be negative"));
     }
     let durability = store.durability;
@@ -33,6 +36,7 @@ pub(super) async fn open(options: LedgerOptions) -> Result<Ledger, LedgerError> 
     let budgets = Arc::new(super::budgets::load(&writer, clock.unix_us())?);
     let allowances = Arc::new(Allowances::load(&writer, abandon_allowance, clock.unix_us())?);
     let keys = Arc::new(KeyRing::load(&writer, secret, Arc::clone(&clock))?);
+    let agenda = Arc::new(Agenda::load(&writer)?);
     let prices = Arc::new(PriceBook::new(super::prices::rows(&writer)?));
     let plans = Arc::new(PlanBook::new(super::plans::rows(&writer)?));
     let left = recovery::open_holds(&writer, &book, &budgets)?;
@@ -42,7 +46,26 @@ pub(super) async fn open(options: LedgerOptions) -> Result<Ledger, LedgerError> 
     if recovered != recovery::Recovered::default() {
         tracing::info!(settled = recovered.settled, released = recovered.released, "resolved the holds of an earlier run");
     }
-    Ok(Ledger { store, journal, book, budgets, keys, prices, plans, sizes: Arc::default(), allowances, clock, sign_up_grant, recovered })
+    let (weak, clock_of) = (Arc::downgrade(&journal), Arc::clone(&clock));
+    let sweeper = Sweeper { journal: weak, book: Arc::clone(&book), agenda: Arc::clone(&agenda), clock: clock_of };
+    Ok(Ledger {
+        store,
+        journal,
+        book,
+        budgets,
+        keys,
+        prices,
+        plans,
+        sizes: Arc::default(),
+        allowances,
+        clock,
+        agenda,
+        sweeping: sweeper.start().await,
+        sign_up_grant: options.sign_up_grant,
+        sign_up_days: options.sign_up_days,
+        paid_credit_may_expire: options.paid_credit_may_expire,
+        recovered,
+    })
 }
 
 /// A database remembers which secret its keys are hashed under: with another one every key would be unknown, and the

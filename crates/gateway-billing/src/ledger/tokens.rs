@@ -254,7 +254,7 @@ fn state(revoked_at: Option<i64>, expires_at: Option<i64>, now_us: i64) -> &'sta
     }
 }
 
-fn to_us(at: SystemTime) -> i64 {
+pub(super) fn to_us(at: SystemTime) -> i64 {
     let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }

@@ -31,6 +31,7 @@ fn credit(account: &str, nano: i64, key: Option<&str>) -> Credit {
         reason: "bank transfer 17".to_owned(),
         actor: "admin".to_owned(),
         idempotency_key: key.map(str::to_owned),
+        expires_at: None,
     }
 }
 

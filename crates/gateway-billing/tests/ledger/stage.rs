@@ -99,6 +99,7 @@ impl Stage {
             reason: "test".to_owned(),
             actor: "test".to_owned(),
             idempotency_key: None,
+            expires_at: None,
         };
         self.ledger.credit(credit).await.unwrap();
     }
