@@ -176,7 +176,7 @@ impl Admin {
             mode: body.mode.into(),
             amount,
             reason: body.reason,
-            actor: "admin".to_owned(),
+            actor: actor(request)?.to_owned(),
             idempotency_key: Some(idempotency_key),
             expires_at: None,
         };
@@ -226,6 +226,11 @@ impl Admin {
         let id: KeyId = id.parse().map_err(|error| Fault::invalid(format!("`{id}` is not a key's id: {error}")))?;
         json(StatusCode::OK, &self.ledger.revoke_key(id).await?)
     }
+}
+
+/// Who asks; the server has checked it.
+fn actor(request: &MountRequest) -> Result<&str, Fault> {
+    request.admin.as_deref().ok_or_else(|| Fault::internal("an administrator's path without an administrator"))
 }
 
 fn instant(text: &str) -> Result<SystemTime, Fault> {

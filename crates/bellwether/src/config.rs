@@ -2,6 +2,7 @@
 //!
 //! Reading never guesses: an unknown or wrong key is refused with the file, the line and the nearest known name.
 
+mod admins;
 mod error;
 mod models;
 mod overrides;
@@ -14,6 +15,7 @@ use std::{collections::BTreeMap, path::Path};
 use gateway_billing::price::Calendar;
 use serde::Deserialize;
 
+pub use admins::{ADMIN, AdminConfig};
 pub use error::ConfigError;
 pub use models::{DeploymentConfig, ModelConfig, OnLossConfig, PriceConfig};
 pub use providers::{ProviderConfig, TimeoutsConfig};
@@ -33,6 +35,8 @@ pub struct Config {
     pub storage: StorageConfig,
     /// Holds, settlement, the sign-up grant.
     pub billing: BillingConfig,
+    /// Administrators beside the one with `BELLWETHER_ADMIN_TOKEN`.
+    pub admins: Vec<AdminConfig>,
     /// Retries and backoff.
     pub routing: RoutingConfig,
     /// Time limits for every provider that does not set its own.
@@ -116,6 +120,7 @@ impl Config {
         let wrong = |key: String, message: String| ConfigError::Wrong { place: name.to_owned(), key, message };
         self.server.validate().map_err(|(key, message)| wrong(format!("server.{key}"), message))?;
         self.storage.sqlite_path().map_err(|message| wrong("storage.url".to_owned(), message))?;
+        admins::validate(self).map_err(|(key, message)| wrong(key, message))?;
         let mut seen = std::collections::BTreeSet::new();
         for (at, model) in self.models.iter().enumerate() {
             let key = |field: &str| format!("models[{at}].{field}");

@@ -3,6 +3,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod admin;
+pub mod administrators;
 pub mod assembly;
 pub mod cli;
 pub mod config;

@@ -13,7 +13,7 @@ use gateway_server::Running;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
-    Registry,
+    Registry, administrators,
     assembly::{Outline, Parts},
     cli::ConfigFile,
     config::{Config, Environment, Synchronous},
@@ -50,6 +50,7 @@ impl Gateway {
         for warning in outline.warnings() {
             tracing::warn!("{warning}");
         }
+        let named = administrators::named(config, environment)?;
         let path = config.storage.sqlite_path().map_err(anyhow::Error::msg)?;
         let mut options = LedgerOptions::at(&path);
         options.clock = Arc::clone(&clock);
@@ -62,8 +63,9 @@ impl Gateway {
         };
         let ledger = Ledger::open(options).await?;
         let admin_token = secrets::admin_token(environment, &path)?;
+        let admins = administrators::check(&admin_token, named)?;
         let parts = Parts::assemble(config, outline, Arc::clone(&ledger), clock).await?;
-        let server = stack::server(config, parts, &admin_token)?;
+        let server = stack::server(config, parts, admins)?;
         let bound = server.bind()?;
         // The test key is shown once, so nothing that may fail comes between making it and showing it.
         let first_start = FirstStart::prepare(&ledger, environment, &admin_token).await?;

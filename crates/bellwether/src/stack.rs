@@ -9,7 +9,6 @@ use gateway_billing::{
     api::Viewer,
     hold::{HoldLayer, HoldOptions},
 };
-use gateway_core::Secret;
 use gateway_routing::ResolveLayer;
 use gateway_server::{
     Access, AdminCheck, AuthLayer, BodyLimitLayer, BodyLimits, CallLayer, CallLimits, Drain, EdgeBody, Metrics, Mount, Readiness,
@@ -17,7 +16,6 @@ use gateway_server::{
 };
 use http::{Request, Response};
 use hyper::body::Incoming;
-use ring::hmac;
 use tower::{ServiceBuilder, service_fn};
 
 use crate::{assembly::Parts, config::Config};
@@ -29,7 +27,7 @@ use crate::{assembly::Parts, config::Config};
 pub fn server(
     config: &Config,
     parts: Parts,
-    admin_token: &Secret,
+    admins: AdminCheck,
 ) -> Result<Server<impl Stage<Request<Incoming>, Answer = Response<EdgeBody>, Error = Infallible> + use<>>> {
     let drain = Drain::new();
     let clock = Arc::clone(&parts.clock);
@@ -55,7 +53,7 @@ pub fn server(
         // A body that announces itself too large is refused before anybody looks at its key.
         .layer(BodyLimitLayer::new(limits))
         // No stranger's body is read, and none gets further.
-        .layer(AuthLayer::new(keys, admin_check(admin_token)))
+        .layer(AuthLayer::new(keys, admins))
         // Billing, administration, models, health and metrics branch off; only calls go on.
         .layer(SiteLayer::new(site, metrics.clone(), drain.clone()))
         // From bytes to an `Arc<Call>`; below this line errors are faults and answers are replies.
@@ -115,11 +113,4 @@ fn metrics(parts: &Parts) -> Metrics {
     let routes = parts.routes.clone();
     let known = move |name: &str| routes.load().model(name).is_some();
     Metrics::new(known, vec![snapshots::attempts(parts.providers.clone()), snapshots::ledger(Arc::clone(&parts.ledger))])
-}
-
-/// Compares keyed hashes, so that neither the length nor the place of a difference shows in the time it takes.
-fn admin_check(token: &Secret) -> AdminCheck {
-    let key = hmac::Key::new(hmac::HMAC_SHA256, token.expose().as_bytes());
-    let expected = hmac::sign(&key, token.expose().as_bytes());
-    Arc::new(move |presented: &Secret| hmac::verify(&key, presented.expose().as_bytes(), expected.as_ref()).is_ok())
 }

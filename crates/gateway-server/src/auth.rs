@@ -11,8 +11,8 @@ use crate::{
     stage::{Answer, Arrival, Failed, Known, Stage, Who},
 };
 
-/// Says whether a presented admin token is the right one. Compare in constant time.
-pub type AdminCheck = Arc<dyn Fn(&Secret) -> bool + Send + Sync>;
+/// Says whose admin token was presented, if it is one. Compare in constant time.
+pub type AdminCheck = Arc<dyn Fn(&Secret) -> Option<Arc<str>> + Send + Sync>;
 
 /// Lets through what carries the key that its path demands.
 #[derive(Clone)]
@@ -22,7 +22,7 @@ pub struct AuthLayer {
 }
 
 impl AuthLayer {
-    /// Callers' keys are judged by `keys`, the operator's token by `admin`.
+    /// Callers' keys are judged by `keys`, administrators' tokens by `admin`.
     #[must_use]
     pub fn new(keys: Arc<dyn KeyStore>, admin: AdminCheck) -> Self {
         Self { keys, admin }
@@ -54,10 +54,8 @@ impl<S: Stage<Known, Answer = Answer, Error = Failed>> Stage<Box<Arrival>> for A
             Access::Anybody => Who::Anybody,
             Access::Admin => {
                 let key = presented(&arrival.head.headers)?;
-                if !(self.admin)(&key.secret) {
-                    return Err(unauthorized("invalid_api_key", "this is not the admin token of this gateway").into());
-                }
-                Who::Admin
+                let name = (self.admin)(&key.secret);
+                Who::Admin(name.ok_or_else(|| unauthorized("invalid_api_key", "this is not an admin token of this gateway"))?)
             }
             Access::Caller => {
                 let key = presented(&arrival.head.headers)?;
@@ -66,7 +64,7 @@ impl<S: Stage<Known, Answer = Answer, Error = Failed>> Stage<Box<Arrival>> for A
         };
         let principal = match &who {
             Who::Caller(principal) => Some(Arc::clone(principal)),
-            Who::Anybody | Who::Admin => None,
+            Who::Anybody | Who::Admin(_) => None,
         };
         match self.inner.serve(Known { arrival, who }).await {
             Ok(mut answer) => {

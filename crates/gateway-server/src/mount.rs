@@ -16,7 +16,7 @@ pub enum Access {
     Anybody,
     /// Whoever holds a valid key.
     Caller,
-    /// Whoever holds the admin token.
+    /// Whoever holds an admin token.
     Admin,
 }
 
@@ -27,6 +27,8 @@ pub struct MountRequest {
     pub request_id: RequestId,
     /// Who is calling; always there under [`Access::Caller`], never otherwise.
     pub principal: Option<Arc<Principal>>,
+    /// Which administrator is calling; always there under [`Access::Admin`], never otherwise.
+    pub admin: Option<Arc<str>>,
     /// Method, whole path and headers.
     pub head: Parts,
     /// The body.

@@ -52,8 +52,8 @@ pub enum Who {
     Anybody,
     /// A caller with a valid key.
     Caller(Arc<Principal>),
-    /// The operator.
-    Admin,
+    /// An administrator, by name.
+    Admin(Arc<str>),
 }
 
 /// A request whose sender has shown what the path demands.

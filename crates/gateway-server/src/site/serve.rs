@@ -104,13 +104,14 @@ impl<S> SiteService<S> {
 
     async fn mounted(&self, n: usize, arrival: Box<Arrival>, who: Who) -> Result<Response<Bytes>, Fault> {
         let mount = self.site.mounts.get(n).ok_or_else(|| self.site.no_such_path(&arrival.head.method, arrival.head.uri.path()))?;
-        let principal = match who {
-            Who::Caller(principal) => Some(principal),
-            Who::Anybody | Who::Admin => None,
+        let (principal, admin) = match who {
+            Who::Caller(principal) => (Some(principal), None),
+            Who::Admin(name) => (None, Some(name)),
+            Who::Anybody => (None, None),
         };
         let Arrival { id, head, body, .. } = *arrival;
         let body = body.read().await?;
-        mount.serve(MountRequest { request_id: id, principal, head, body }).await
+        mount.serve(MountRequest { request_id: id, principal, admin, head, body }).await
     }
 
     fn readiness(&self) -> Response<Bytes> {
@@ -125,7 +126,7 @@ impl<S> SiteService<S> {
 fn caller(who: Who) -> Result<Arc<Principal>, Fault> {
     match who {
         Who::Caller(principal) => Ok(principal),
-        Who::Anybody | Who::Admin => Err(Fault::new(FaultKind::Authentication, Origin::Caller, "this path needs an API key")),
+        Who::Anybody | Who::Admin(_) => Err(Fault::new(FaultKind::Authentication, Origin::Caller, "this path needs an API key")),
     }
 }
 

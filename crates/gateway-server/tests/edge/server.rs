@@ -69,7 +69,7 @@ impl Edge {
             .layer(RescueLayer::new(Arc::clone(&site), Arc::clone(&clock)))
             .layer(TraceLayer::new(Arc::clone(&clock), metrics.clone(), drain.clone()))
             .layer(BodyLimitLayer::new(setup.body))
-            .layer(AuthLayer::new(Arc::new(Keys), Arc::new(|token: &Secret| token.expose() == ADMIN)))
+            .layer(AuthLayer::new(Arc::new(Keys), Arc::new(|token: &Secret| (token.expose() == ADMIN).then(|| "admin".into()))))
             .layer(SiteLayer::new(Arc::clone(&site), metrics.clone(), drain.clone()))
             .layer(CallLayer::new(CallLimits::default(), Arc::clone(&clock), metrics))
             .service(Scripted(Arc::clone(&provider)));
