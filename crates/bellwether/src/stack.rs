@@ -6,7 +6,7 @@ use std::{convert::Infallible, fs, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use gateway_billing::{
-    api::Viewer,
+    api::{ApiRequest, Viewer},
     hold::{HoldLayer, HoldOptions},
 };
 use gateway_routing::ResolveLayer;
@@ -91,8 +91,9 @@ fn site(parts: Parts) -> Result<Arc<Site>> {
         let billing = billing.clone();
         async move {
             let principal = request.principal.ok_or_else(|| gateway_core::Fault::internal("a caller's path without a caller"))?;
-            let uri = &request.head.uri;
-            Ok(billing.handle(&Viewer::of(&principal), &request.head.method, uri.path(), uri.query()).await)
+            let (method, uri) = (&request.head.method, &request.head.uri);
+            let asked = ApiRequest { method, path: uri.path(), query: uri.query(), body: &request.body };
+            Ok(billing.handle(&Viewer::of(&principal), asked).await)
         }
     });
     let admin = service_fn(move |request| admin.clone().handle(request));

@@ -1,19 +1,21 @@
-//! The callers' view of their money: `GET /v1/billing/balance`, `/v1/billing/requests/{id}` and `/v1/billing/cost-report`.
+//! The callers' view of their money: `/v1/billing/balance`, `/requests/{id}`, `/cost-report`, and the redemption of codes.
 //!
-//! It reads, and never writes, but has what is queued written first, so that a caller finds the answer it just got. A viewer sees one account and one mode; what belongs to another is answered as if it did
-//! not exist. What providers bill us is shown to operators only.
+//! What reads has what is queued written first, so that a caller finds the answer it just got. A viewer sees one account and one
+//! mode; what belongs to another is answered as if it did not exist. What providers bill us is shown to operators only.
 
 mod error;
 mod period;
 mod receipt;
+mod redeem;
 mod report;
+mod routes;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use gateway_core::{Mode, OrgId, Principal};
+use gateway_core::{KeyId, Mode, OrgId, Principal};
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -23,12 +25,15 @@ use crate::{
     money::{Currency, Money, Nano},
 };
 use error::ApiError;
+use routes::Route;
 
 /// Who is looking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Viewer {
     /// Whose books.
     pub org: OrgId,
+    /// With which key; whoever looks without one changes nothing.
+    pub key: Option<KeyId>,
     /// Live or test money.
     pub mode: Mode,
     /// How much is shown.
@@ -48,12 +53,25 @@ impl Viewer {
     /// The holder of a key.
     #[must_use]
     pub fn of(principal: &Principal) -> Self {
-        Self { org: principal.org, mode: principal.mode, sight: Sight::Account }
+        Self { org: principal.org, key: Some(principal.key), mode: principal.mode, sight: Sight::Account }
     }
 
     fn money(&self, nano: i64) -> Money {
         Money::new(Nano::new(nano), Currency::of(self.mode))
     }
+}
+
+/// What is asked.
+#[derive(Debug, Clone, Copy)]
+pub struct ApiRequest<'r> {
+    /// How.
+    pub method: &'r Method,
+    /// Where, with or without `/v1/billing` before it.
+    pub path: &'r str,
+    /// The query, if there is one.
+    pub query: Option<&'r str>,
+    /// The body; empty for what only reads.
+    pub body: &'r [u8],
 }
 
 /// The service. Cloning shares its connections.
@@ -70,46 +88,46 @@ impl BillingApi {
         Self { ledger }
     }
 
-    /// Answers one request. `path` may stand with or without `/v1/billing` before it. Whatever goes wrong is an answer
-    /// in OpenAI's error shape.
-    pub async fn handle(&self, viewer: &Viewer, method: &Method, path: &str, query: Option<&str>) -> Response<Bytes> {
-        match self.answer(viewer, method, path, query).await {
+    /// Answers one request. Whatever goes wrong is an answer in OpenAI's error shape.
+    pub async fn handle(&self, viewer: &Viewer, request: ApiRequest<'_>) -> Response<Bytes> {
+        match self.answer(viewer, request).await {
             Ok(body) => reply(StatusCode::OK, body),
             Err(error) => {
                 if let Some(cause) = error.cause() {
-                    tracing::error!(%cause, path, "the billing interface could not answer");
+                    tracing::error!(%cause, path = request.path, "the billing interface could not answer");
                 }
                 let mut response = reply(error.status(), error.body());
-                if error.status() == StatusCode::METHOD_NOT_ALLOWED {
-                    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+                if let Some((name, value)) = error.header() {
+                    response.headers_mut().insert(name, value);
                 }
                 response
             }
         }
     }
 
-    async fn answer(&self, viewer: &Viewer, method: &Method, path: &str, query: Option<&str>) -> Result<Bytes, ApiError> {
-        let place = path.strip_prefix("/v1/billing").unwrap_or(path);
-        let place = place.strip_suffix('/').unwrap_or(place);
-        let known = matches!(place, "/balance" | "/cost-report") || place.starts_with("/requests/");
-        if !known {
-            return Err(ApiError::no_such_path(path));
+    async fn answer(&self, viewer: &Viewer, request: ApiRequest<'_>) -> Result<Bytes, ApiError> {
+        let (route, id) = routes::find(request.method, request.path)?;
+        let query = request.query;
+        match route {
+            Route::Balance => {
+                no_query(query)?;
+                json(&self.ledger.balance(&viewer.org.to_string(), viewer.mode).await?)
+            }
+            Route::Receipt => {
+                no_query(query)?;
+                self.ledger.flush().await;
+                json(&receipt::read(self.ledger.reader(), viewer, id).await?)
+            }
+            Route::CostReport => {
+                let period = period::Period::of_query(query, self.now())?;
+                self.ledger.flush().await;
+                json(&report::read(self.ledger.reader(), viewer, &period).await?)
+            }
+            Route::Redeem => {
+                no_query(query)?;
+                json(&redeem::redeem(&self.ledger, viewer, request.body).await?)
+            }
         }
-        if method != Method::GET && method != Method::HEAD {
-            return Err(ApiError::MethodNotAllowed);
-        }
-        if let Some(id) = place.strip_prefix("/requests/") {
-            no_query(query)?;
-            self.ledger.flush().await;
-            return json(&receipt::read(self.ledger.reader(), viewer, id).await?);
-        }
-        if place == "/balance" {
-            no_query(query)?;
-            return json(&self.ledger.balance(&viewer.org.to_string(), viewer.mode).await?);
-        }
-        let period = period::Period::of_query(query, self.now())?;
-        self.ledger.flush().await;
-        json(&report::read(self.ledger.reader(), viewer, &period).await?)
     }
 
     fn now(&self) -> Timestamp {

@@ -4,15 +4,19 @@
 //! Reads go through [`Ledger::reader`]; everything that writes goes through the journal.
 
 mod accounts;
+mod batches;
 mod budgets;
+mod campaigns;
 mod credit;
 mod expiry;
 mod lots;
 mod once;
 mod open;
+mod pending;
 mod people;
 mod plans;
 mod prices;
+mod redeem;
 mod tokens;
 
 use std::{path::Path, sync::Arc, time::Duration};
@@ -24,12 +28,16 @@ use sqlx::SqlitePool;
 use self::expiry::{Agenda, Sweeping};
 pub use self::{
     accounts::{Account, AccountPage, BalanceReading, Grant, NewAccount, PageRequest},
+    batches::{CodeBatch, CreatedCodes, NewCodes},
     budgets::{ALERT_LEVELS, BudgetChange, BudgetNow, BudgetPeriodView, BudgetView, Enforcement, NewBudget},
+    campaigns::{Campaign, GrantView, NewCampaign, NewGrant, SIGN_UP},
     credit::{Credit, Credited, TransactionView},
-    lots::ExpiringCredit,
+    lots::{Class, ExpiringCredit},
+    pending::{Asked, Confirmed, PendingCredit},
     people::{Team, User},
     plans::{NewPlanVersion, PlanView, PublishedPlan},
     prices::{HandPublication, PricePage, PriceQuery, PriceView, PublishFailure, Published, PublishedPrices, prices_of_file},
+    redeem::{RedeemRefusal, Redemption},
     tokens::{ApiKey, CreatedKey, NewKey},
 };
 pub(crate) use self::{
@@ -39,6 +47,7 @@ pub(crate) use self::{
 use crate::{
     book::Book,
     budget::BudgetBook,
+    codes::Attempts,
     error::LedgerError,
     hold::{ABANDON_ALLOWANCE, Allowances, LearnedSizes},
     journal::{Failpoints, Journal, JournalOptions, JournalReading, NoFailpoints},
@@ -73,6 +82,8 @@ pub struct LedgerOptions {
     pub sign_up_days: u32,
     /// Whether bought credit may be given an end.
     pub paid_credit_may_expire: bool,
+    /// Live credit above this sum waits for a second administrator; `None`: none does.
+    pub confirm_above: Option<Nano>,
     /// What the callers of one key may leave unpaid in a day by hanging up before the first byte; beyond it they pay for the
     /// input.
     pub abandon_allowance: Nano,
@@ -98,6 +109,7 @@ impl LedgerOptions {
             sign_up_grant: SIGN_UP_GRANT,
             sign_up_days: SIGN_UP_DAYS,
             paid_credit_may_expire: false,
+            confirm_above: None,
             abandon_allowance: ABANDON_ALLOWANCE,
             failpoints: Arc::new(NoFailpoints),
         }
@@ -118,9 +130,9 @@ pub struct Ledger {
     clock: Arc<dyn Clock>,
     agenda: Arc<Agenda>,
     sweeping: Sweeping,
-    sign_up_grant: Nano,
-    sign_up_days: u32,
+    attempts: Attempts,
     paid_credit_may_expire: bool,
+    confirm_above: Option<Nano>,
     recovered: Recovered,
 }
 

@@ -10,6 +10,7 @@ pub mod usage;
 // Ledger side.
 pub mod book;
 pub mod budget;
+mod codes;
 pub mod error;
 pub mod hold;
 pub mod journal;

@@ -4,6 +4,7 @@
 
 mod budgets;
 mod chain;
+mod credit;
 pub(crate) mod rollups;
 mod settlements;
 
@@ -64,6 +65,7 @@ fn verify(connection: &Connection) -> Result<Report, LedgerError> {
     checks.extend(settlements::recomputed(connection)?);
     checks.push(budgets::check(connection)?);
     checks.push(rollups::check(connection)?);
+    checks.push(credit::given_once(connection)?);
     checks.push(chain::check(connection)?);
     checks.sort_by_key(|check| order(check.id));
     let count = |sql| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map(i64::unsigned_abs);

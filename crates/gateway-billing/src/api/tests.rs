@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, params};
 use serde_json::{Value, json};
 
-use super::{BillingApi, Sight, Viewer, period::Period, report::percentage};
+use super::{ApiRequest, BillingApi, Sight, Viewer, period::Period, report::percentage};
 use crate::{
     ledger::{Grant, Ledger, LedgerOptions, NewAccount},
     price::{Calendars, Coverage, Draft, PriceInput, SELL_BOOK, Source},
@@ -37,7 +37,7 @@ async fn scene() -> Scene {
         source: Source { kind: "config".into(), reference: "models[0].price".into() },
     };
     ledger.publish_prices(vec![draft], Coverage::Whole, Calendars::shipped()).await.unwrap();
-    Scene { folder, ledger, viewer: Viewer { org: account.id, mode: Mode::Live, sight: Sight::Account } }
+    Scene { folder, ledger, viewer: Viewer { org: account.id, key: None, mode: Mode::Live, sight: Sight::Account } }
 }
 
 impl Scene {
@@ -82,7 +82,7 @@ impl Scene {
 
     async fn ask(&self, viewer: &Viewer, method: Method, path: &str) -> Response<Bytes> {
         let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
-        BillingApi::new(Arc::clone(&self.ledger)).handle(viewer, &method, path, query).await
+        BillingApi::new(Arc::clone(&self.ledger)).handle(viewer, ApiRequest { method: &method, path, query, body: b"" }).await
     }
 
     async fn read(&self, path: &str) -> Value {

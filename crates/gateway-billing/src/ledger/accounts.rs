@@ -10,8 +10,9 @@ use sqlx::Row as _;
 
 use super::{
     Ledger,
+    campaigns::{self, Recipient},
     expiry::Agenda,
-    lots::{self, Class, ExpiringCredit, Parcel, credit, end_of},
+    lots::{self, Class, ExpiringCredit, Parcel, credit},
 };
 use crate::{
     book::{Wallet, WalletReading},
@@ -29,7 +30,7 @@ const PAGE_MAX: u32 = 200;
 /// Whether a new account gets the sign-up grant. Its test wallet is filled either way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Grant {
-    /// Promotional credit, as much as [`super::LedgerOptions::sign_up_grant`] says.
+    /// Promotional credit, as much as [`super::LedgerOptions::sign_up_grant`] says, once for each verified identity.
     #[default]
     SignUp,
     /// Nothing.
@@ -113,6 +114,19 @@ impl Ledger {
     /// # Errors
     /// The name is empty, too long or taken, or nothing can be written.
     pub async fn create_account(&self, new: NewAccount) -> Result<Account, LedgerError> {
+        self.create(new, None).await
+    }
+
+    /// Makes an account for an identity that the operator has verified. An identity gets one sign-up grant, however many
+    /// accounts it has.
+    ///
+    /// # Errors
+    /// As [`Ledger::create_account`], or the identity is empty or too long.
+    pub async fn create_account_for(&self, new: NewAccount, subject: &str) -> Result<Account, LedgerError> {
+        self.create(new, Some(campaigns::subject(subject)?)).await
+    }
+
+    async fn create(&self, new: NewAccount, subject: Option<String>) -> Result<Account, LedgerError> {
         let name = new.name.trim().to_owned();
         if name.is_empty() || name.chars().count() > NAME_CHARS_MAX || name.chars().any(char::is_control) {
             return Err(LedgerError::invalid("name", format!("must have 1 to {NAME_CHARS_MAX} printable characters")));
@@ -124,11 +138,7 @@ impl Ledger {
             ));
         }
         let (book, agenda) = (Arc::clone(&self.book), Arc::clone(&self.agenda));
-        let sign_up = match new.grant {
-            Grant::SignUp => (self.sign_up_grant, (self.sign_up_days > 0).then_some(i64::from(self.sign_up_days))),
-            Grant::None => (Nano::ZERO, None),
-        };
-        self.journal.exec(move |scope| create(scope, &name, sign_up, &book, &agenda)).await
+        self.journal.exec(move |scope| create(scope, &name, new.grant, subject.as_deref(), &book, &agenda)).await
     }
 
     /// Accounts, oldest first.
@@ -227,7 +237,8 @@ fn view(row: &sqlx::sqlite::SqliteRow) -> Result<Account, LedgerError> {
 fn create(
     scope: &mut Scope<'_>,
     name: &str,
-    sign_up: (Nano, Option<i64>),
+    grant: Grant,
+    subject: Option<&str>,
     book: &Arc<crate::book::Book>,
     agenda: &Arc<Agenda>,
 ) -> Result<Account, LedgerError> {
@@ -238,15 +249,21 @@ fn create(
     }
     let org = OrgId::from_bytes(new_id(now_us)?);
     scope.connection().execute("INSERT INTO org(id, name, created_at) VALUES (?1, ?2, ?3)", params![&org.as_bytes()[..], name, now_us])?;
-    for (currency, granted, days, source) in [(Currency::USD, sign_up.0, sign_up.1, "signup"), (Currency::XTS, TEST_GRANT, None, "test")] {
+    for currency in [Currency::USD, Currency::XTS] {
         scope.connection().execute("INSERT INTO wallet(org, currency) VALUES (?1, ?2)", params![&org.as_bytes()[..], currency.as_str()])?;
         let id = scope.connection().last_insert_rowid();
-        if !granted.is_zero() {
-            let expiry = end_of(now_us, days).map(|at| (at, agenda));
-            let parcel = Parcel { wallet: id, org, currency, amount: granted, class: Class::Promo, source, expiry };
-            let idem = format!("grant:{source}:{org}");
-            credit(scope, &parcel, code::PROMO_EXPENSE, "grant", &idem, None, None)?;
-        }
+        let granted = match (currency, grant) {
+            (Currency::XTS, _) => {
+                let parcel = Parcel { wallet: id, org, currency, amount: TEST_GRANT, class: Class::Promo, source: "test", expiry: None };
+                credit(scope, &parcel, code::PROMO_EXPENSE, "grant", &format!("grant:test:{org}"), None, None)?;
+                TEST_GRANT
+            }
+            (_, Grant::SignUp) => {
+                let to = Recipient { org, wallet: id, subject: subject.map(str::to_owned), actor: None, agenda };
+                campaigns::sign_up(scope, &to)?
+            }
+            (_, Grant::None) => Nano::ZERO,
+        };
         let wallet = Wallet::new(id, org, currency, WalletReading { posted: granted, ..WalletReading::default() });
         let (book, wallet) = (Arc::clone(book), Arc::new(wallet));
         scope.after_commit(move || book.insert(wallet));

@@ -117,6 +117,9 @@ pub(super) fn give(scope: &mut Scope<'_>, new: &Credit, wallet: &Arc<Wallet>, ag
     let org = find(scope.connection(), &new.account)?;
     let once = once_of(new, org, scope.now_us())?;
     if let Some(answer) = once.earlier(scope)? {
+        if answer["object"] == "pending_credit" {
+            return Err(LedgerError::conflict("this credit waits for a second person, or was refused by one"));
+        }
         return Ok(Credited(answer));
     }
     let expiry = new.expires_at.map(|at| (to_us(at), agenda));

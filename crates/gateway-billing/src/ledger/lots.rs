@@ -20,6 +20,9 @@ use crate::{
 /// Microseconds of a day of 24 hours.
 const DAY_US: i64 = 24 * 3_600 * 1_000_000;
 
+/// The longest that credit may be valid for: a hundred years.
+pub(super) const VALID_DAYS_MAX: u32 = 36_525;
+
 /// Whether credit was bought or given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Class {

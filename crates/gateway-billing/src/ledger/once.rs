@@ -50,6 +50,17 @@ impl Once {
         &self.key
     }
 
+    /// The key as its sender chose it.
+    pub(super) fn name(&self) -> &str {
+        self.key.split_once(':').map_or(&*self.key, |(_, name)| name)
+    }
+
+    /// Makes way for another answer.
+    pub(super) fn forget(&self, scope: &Scope<'_>) -> Result<(), LedgerError> {
+        scope.connection().execute("DELETE FROM admin_idem WHERE key = ?1", [&self.key])?;
+        Ok(())
+    }
+
     /// Stores what it answers.
     pub(super) fn keep(&self, scope: &Scope<'_>, answer: &Value) -> Result<(), LedgerError> {
         scope

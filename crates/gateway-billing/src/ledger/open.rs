@@ -8,10 +8,12 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::{
     Ledger, LedgerOptions,
+    campaigns::keep_sign_up,
     expiry::{Agenda, Sweeper},
 };
 use crate::{
     book::{Book, Wallet, WalletReading},
+    codes::Attempts,
     error::LedgerError,
     hold::Allowances,
     journal::Journal,
@@ -36,6 +38,7 @@ pub(super) async fn open(options: LedgerOptions) -> Result<Ledger, LedgerError> 
     let budgets = Arc::new(super::budgets::load(&writer, clock.unix_us())?);
     let allowances = Arc::new(Allowances::load(&writer, abandon_allowance, clock.unix_us())?);
     let keys = Arc::new(KeyRing::load(&writer, secret, Arc::clone(&clock))?);
+    keep_sign_up(&writer, options.sign_up_grant, options.sign_up_days, clock.unix_us())?;
     let agenda = Arc::new(Agenda::load(&writer)?);
     let prices = Arc::new(PriceBook::new(super::prices::rows(&writer)?));
     let plans = Arc::new(PlanBook::new(super::plans::rows(&writer)?));
@@ -61,9 +64,9 @@ pub(super) async fn open(options: LedgerOptions) -> Result<Ledger, LedgerError> 
         clock,
         agenda,
         sweeping: sweeper.start().await,
-        sign_up_grant: options.sign_up_grant,
-        sign_up_days: options.sign_up_days,
+        attempts: Attempts::default(),
         paid_credit_may_expire: options.paid_credit_may_expire,
+        confirm_above: options.confirm_above,
         recovered,
     })
 }

@@ -5,6 +5,7 @@ mod accounts;
 mod budgets;
 mod costs;
 mod crash;
+mod grants;
 mod hold;
 mod model;
 mod plans;
