@@ -1,9 +1,10 @@
-//! The admin API: accounts, keys, credit, prices, plans, health, verification.
+//! The admin API: accounts, keys, credit, campaigns, codes, prices, plans, health, verification.
 //!
 //! Thin on purpose: it reads a request, calls the ledger, and writes what it answers. Unknown fields are refused, so that a
 //! misspelt one is never quietly ignored.
 
 mod budgets;
+mod credit;
 mod health;
 mod people;
 mod plans;
@@ -12,10 +13,7 @@ mod prices;
 use std::{sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
-use gateway_billing::{
-    ledger::{Credit, Grant, Ledger, NewAccount, NewKey, PageRequest},
-    money::Nano,
-};
+use gateway_billing::ledger::{Credit, Grant, Ledger, NewAccount, NewKey, PageRequest};
 use gateway_core::{Fault, FaultKind, KeyId, Mode, Origin};
 use gateway_server::MountRequest;
 use http::{Method, Response, StatusCode, header};
@@ -38,6 +36,8 @@ struct AccountBody {
     name: String,
     #[serde(default = "yes")]
     grant: bool,
+    #[serde(default)]
+    subject: Option<String>,
 }
 
 fn yes() -> bool {
@@ -51,6 +51,8 @@ struct CreditBody {
     #[serde(default)]
     mode: ModeName,
     reason: String,
+    #[serde(default)]
+    expires_at: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -133,6 +135,7 @@ impl Admin {
             ["plans"] if method == Method::POST => self.publish_plan(&request).await,
             ["health"] if method == Method::GET => json(StatusCode::OK, &self.health.read()),
             ["ledger", "verify"] if method == Method::POST => json(StatusCode::OK, &self.ledger.verify().await?),
+            ["campaigns" | "codes" | "credits", ..] => self.giving(&segments, &request).await,
             ["accounts" | "keys" | "prices" | "plans" | "health"]
             | ["prices", "diff" | "publish"]
             | ["accounts", _]
@@ -140,10 +143,8 @@ impl Admin {
             | ["accounts", _, "budgets", _]
             | ["accounts", _, "budgets", _, "periods"]
             | ["keys", _, "revoke"]
-            | ["ledger", "verify"] => {
-                Err(Fault::new(FaultKind::MethodNotAllowed, Origin::Caller, format!("{method} is not possible on {path}")))
-            }
-            _ => Err(not_found(path)),
+            | ["ledger", "verify"] => Err(wrong_address(&request, true)),
+            _ => Err(wrong_address(&request, false)),
         }
     }
 
@@ -162,25 +163,27 @@ impl Admin {
     async fn create_account(&self, request: &MountRequest) -> Result<Response<Bytes>, Fault> {
         let body: AccountBody = parse(request)?;
         let grant = if body.grant { Grant::SignUp } else { Grant::None };
-        json(StatusCode::CREATED, &self.ledger.create_account(NewAccount { name: body.name, grant }).await?)
+        let new = NewAccount { name: body.name, grant };
+        let account = match &body.subject {
+            None => self.ledger.create_account(new).await?,
+            Some(subject) => self.ledger.create_account_for(new, subject).await?,
+        };
+        json(StatusCode::CREATED, &account)
     }
 
     async fn credit(&self, account: &str, request: &MountRequest) -> Result<Response<Bytes>, Fault> {
         let body: CreditBody = parse(request)?;
-        let amount: Nano = body.amount_usd.parse().map_err(|error| {
-            Fault::invalid(format!("`amount_usd` must be a decimal amount such as \"20\" or \"0.50\": {error}")).with_param("amount_usd")
-        })?;
         let idempotency_key = idempotency_key(request, "so that a repeat cannot credit twice")?;
         let credit = Credit {
             account: account.to_owned(),
             mode: body.mode.into(),
-            amount,
+            amount: credit::amount(&body.amount_usd)?,
             reason: body.reason,
             actor: actor(request)?.to_owned(),
             idempotency_key: Some(idempotency_key),
-            expires_at: None,
+            expires_at: body.expires_at.as_deref().map(|text| instant("expires_at", text)).transpose()?,
         };
-        json(StatusCode::OK, &self.ledger.credit(credit).await?)
+        credit::asked(StatusCode::OK, &self.ledger.ask_credit(credit).await?)
     }
 
     async fn balance(&self, account: &str, request: &MountRequest) -> Result<Response<Bytes>, Fault> {
@@ -209,7 +212,7 @@ impl Admin {
 
     async fn create_key(&self, request: &MountRequest) -> Result<Response<Bytes>, Fault> {
         let body: KeyBody = parse(request)?;
-        let expires_at = body.expires_at.as_deref().map(instant).transpose()?;
+        let expires_at = body.expires_at.as_deref().map(|text| instant("expires_at", text)).transpose()?;
         let key = NewKey {
             account: body.account,
             mode: body.mode.into(),
@@ -233,8 +236,8 @@ fn actor(request: &MountRequest) -> Result<&str, Fault> {
     request.admin.as_deref().ok_or_else(|| Fault::internal("an administrator's path without an administrator"))
 }
 
-fn instant(text: &str) -> Result<SystemTime, Fault> {
-    timestamp("expires_at", text).map(SystemTime::from)
+fn instant(param: &'static str, text: &str) -> Result<SystemTime, Fault> {
+    timestamp(param, text).map(SystemTime::from)
 }
 
 /// A time in microseconds since 1970.
@@ -276,6 +279,15 @@ fn json(status: StatusCode, body: &impl Serialize) -> Result<Response<Bytes>, Fa
 
 fn unknown_parameter(name: &str, known: &str) -> Fault {
     Fault::invalid(format!("there is no parameter `{name}`; this path takes {known}"))
+}
+
+/// A path that there is, with another method, or one that there is not.
+fn wrong_address(request: &MountRequest, known: bool) -> Fault {
+    let (method, path) = (&request.head.method, request.head.uri.path());
+    if known {
+        return Fault::new(FaultKind::MethodNotAllowed, Origin::Caller, format!("{method} is not possible on {path}"));
+    }
+    not_found(path)
 }
 
 fn not_found(path: &str) -> Fault {

@@ -3,12 +3,15 @@
 mod account;
 mod admin_client;
 mod budget;
+mod campaign;
 mod check;
+mod code;
 mod key;
 mod ledger;
 mod models;
 mod output;
 mod people;
+mod pending;
 mod price;
 mod prices;
 mod simulate;
@@ -72,6 +75,12 @@ enum Command {
     /// Make, list, change and end budgets
     #[command(subcommand)]
     Budget(budget::Budget),
+    /// Give credit, once to each account or person, from a running gateway's campaigns
+    #[command(subcommand)]
+    Campaign(campaign::Campaign),
+    /// Create, list and revoke redemption codes of a running gateway
+    #[command(subcommand)]
+    Code(code::Code),
     /// Create, list and revoke API keys of a running gateway
     #[command(subcommand)]
     Key(key::Key),
@@ -113,6 +122,8 @@ pub async fn run(registry: Registry) -> Result<ExitCode> {
         Command::Team(team) => team.run(&AdminClient::from_environment(&environment)?).await,
         Command::User(user) => user.run(&AdminClient::from_environment(&environment)?).await,
         Command::Budget(budget) => budget.run(&AdminClient::from_environment(&environment)?).await,
+        Command::Campaign(campaign) => campaign.run(&AdminClient::from_environment(&environment)?).await,
+        Command::Code(code) => code.run(&AdminClient::from_environment(&environment)?).await,
         Command::Key(key) => key.run(&AdminClient::from_environment(&environment)?).await,
         Command::Prices(prices) => prices.run(&environment).await,
         Command::Ledger(ledger) => ledger.run(&environment).await,

@@ -119,6 +119,7 @@ impl Config {
     fn validate(&self, name: &str) -> Result<(), ConfigError> {
         let wrong = |key: String, message: String| ConfigError::Wrong { place: name.to_owned(), key, message };
         self.server.validate().map_err(|(key, message)| wrong(format!("server.{key}"), message))?;
+        self.billing.validate().map_err(|(key, message)| wrong(format!("billing.{key}"), message))?;
         self.storage.sqlite_path().map_err(|message| wrong("storage.url".to_owned(), message))?;
         admins::validate(self).map_err(|(key, message)| wrong(key, message))?;
         let mut seen = std::collections::BTreeSet::new();

@@ -56,6 +56,9 @@ impl Gateway {
         options.clock = Arc::clone(&clock);
         options.secret = secrets::server_secret(environment);
         options.sign_up_grant = config.billing.signup_grant_usd;
+        options.sign_up_days = config.billing.signup_grant_days;
+        options.paid_credit_may_expire = config.billing.paid_credit_may_expire;
+        options.confirm_above = config.billing.confirm_credits_above_usd;
         options.abandon_allowance = config.billing.abandon_allowance_usd;
         options.store.durability = match config.storage.synchronous {
             Synchronous::Full => gateway_billing::store::Durability::Full,

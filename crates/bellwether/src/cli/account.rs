@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{
     admin_client::{AdminClient, fresh_key, segment},
-    output,
+    output, pending,
 };
 
 #[derive(Debug, Subcommand)]
@@ -20,6 +20,9 @@ pub(super) enum Account {
         /// Without the sign-up grant
         #[arg(long)]
         no_grant: bool,
+        /// The verified identity it is for; each gets one sign-up grant, however many accounts it has
+        #[arg(long, value_name = "IDENTITY")]
+        subject: Option<String>,
         /// Machine-readable output
         #[arg(long)]
         json: bool,
@@ -60,6 +63,31 @@ pub(super) enum Account {
         /// A repeat with the same key credits nothing and shows the first result
         #[arg(long, value_name = "KEY")]
         idempotency_key: Option<String>,
+        /// When it ends, such as 2027-01-31T00:00:00Z; only where bought credit may end
+        #[arg(long, value_name = "TIME")]
+        expires_at: Option<String>,
+        /// Machine-readable output
+        #[arg(long)]
+        json: bool,
+    },
+    /// List credits, campaigns and batches of codes that wait for a second administrator
+    Pending {
+        /// Machine-readable output
+        #[arg(long)]
+        json: bool,
+    },
+    /// Confirm what another administrator has asked for
+    Confirm {
+        /// Its id: pend_…
+        id: String,
+        /// Machine-readable output
+        #[arg(long)]
+        json: bool,
+    },
+    /// Refuse what an administrator has asked for, or take back your own
+    Refuse {
+        /// Its id: pend_…
+        id: String,
         /// Machine-readable output
         #[arg(long)]
         json: bool,
@@ -84,8 +112,12 @@ fn mode(test: bool) -> &'static str {
 impl Account {
     pub(super) async fn run(self, admin: &AdminClient) -> Result<ExitCode> {
         match self {
-            Self::Create { name, no_grant, json } => {
-                let account = admin.post("/admin/v1/accounts", &json!({ "name": name, "grant": !no_grant }), None).await?;
+            Self::Create { name, no_grant, subject, json } => {
+                let mut body = json!({ "name": name, "grant": !no_grant });
+                if let Some(subject) = subject {
+                    body["subject"] = json!(subject);
+                }
+                let account = admin.post("/admin/v1/accounts", &body, None).await?;
                 if json {
                     output::json(&account);
                 } else {
@@ -110,14 +142,17 @@ impl Account {
                     println!("{}", ["/name", "/plan", "/tz"].map(|at| output::text(&account, at)).join("  "));
                 }
             }
-            Self::Credit { account, amount, test, reason, idempotency_key, json } => {
+            Self::Credit { account, amount, test, reason, idempotency_key, expires_at, json } => {
                 let key = idempotency_key.unwrap_or_else(fresh_key);
                 let path = format!("/admin/v1/accounts/{}/credit", segment(&account));
-                let body = json!({ "amount_usd": amount, "mode": mode(test), "reason": reason });
+                let mut body = json!({ "amount_usd": amount, "mode": mode(test), "reason": reason });
+                if let Some(at) = expires_at {
+                    body["expires_at"] = json!(at);
+                }
                 let credited = admin.post(&path, &body, Some(&key)).await?;
                 if json {
                     output::json(&credited);
-                } else {
+                } else if !pending::waits(&credited) {
                     println!("credited; available {}", available(&credited["balance"]));
                 }
             }
@@ -130,12 +165,15 @@ impl Account {
                     println!("{}", available(&balance));
                 }
             }
+            Self::Pending { json } => pending::list(admin, json).await?,
+            Self::Confirm { id, json } => pending::confirm(admin, &id, json).await?,
+            Self::Refuse { id, json } => pending::refuse(admin, &id, json).await?,
         }
         Ok(ExitCode::SUCCESS)
     }
 }
 
-fn available(balance: &serde_json::Value) -> String {
+pub(super) fn available(balance: &serde_json::Value) -> String {
     let currency = output::text(balance, "/currency");
     let unit = if currency == "XTS" { "xts" } else { "usd" };
     format!("{} {currency}", output::text(balance, &format!("/available/{unit}")))

@@ -19,7 +19,7 @@ pub struct AdminConfig {
     pub token: SecretSource,
 }
 
-/// What is wrong with the list: the key and a sentence.
+/// What is wrong with the list, and with what needs it: the key and a sentence.
 pub(super) fn validate(config: &Config) -> Result<(), (String, String)> {
     let mut seen = std::collections::BTreeSet::new();
     for (at, admin) in config.admins.iter().enumerate() {
@@ -35,6 +35,10 @@ pub(super) fn validate(config: &Config) -> Result<(), (String, String)> {
         if !seen.insert(name) {
             return wrong(format!("`{name}` is defined twice"));
         }
+    }
+    if config.billing.confirm_credits_above_usd.is_some() && config.admins.is_empty() {
+        let message = format!("a credit that `{ADMIN}` asks for needs another administrator to confirm it; name one under [[admins]]");
+        return Err(("billing.confirm_credits_above_usd".to_owned(), message));
     }
     Ok(())
 }

@@ -2,7 +2,11 @@
 
 use std::{fmt, net::SocketAddr, path::PathBuf};
 
-use gateway_billing::{hold::ABANDON_ALLOWANCE, ledger::SIGN_UP_GRANT, money::Nano};
+use gateway_billing::{
+    hold::ABANDON_ALLOWANCE,
+    ledger::{SIGN_UP_DAYS, SIGN_UP_GRANT},
+    money::Nano,
+};
 use serde::{
     Deserialize, Deserializer,
     de::{self, Unexpected, Visitor},
@@ -128,6 +132,44 @@ pub struct BillingConfig {
     /// pay for the input.
     #[serde(deserialize_with = "small_amount")]
     pub abandon_allowance_usd: Nano,
+    /// For how many days it is valid; 0 is for ever.
+    pub signup_grant_days: u32,
+    /// Whether bought credit may be given an end.
+    pub paid_credit_may_expire: bool,
+    /// A larger credit, campaign or batch of codes waits until a second administrator confirms it; not set, none does.
+    #[serde(deserialize_with = "threshold")]
+    pub confirm_credits_above_usd: Option<Nano>,
+}
+
+/// The longest a sign-up grant may be valid: a hundred years.
+const SIGN_UP_DAYS_MAX: u32 = 36_525;
+
+impl BillingConfig {
+    pub(super) fn validate(&self) -> Result<(), (&'static str, String)> {
+        if self.signup_grant_days > SIGN_UP_DAYS_MAX {
+            return Err(("signup_grant_days", format!("must be at most {SIGN_UP_DAYS_MAX}; 0 is for ever")));
+        }
+        Ok(())
+    }
+}
+
+fn threshold<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Nano>, D::Error> {
+    deserializer.deserialize_str(ThresholdText).map(Some)
+}
+
+/// As [`AmountText`], without an upper end.
+struct ThresholdText;
+
+impl Visitor<'_> for ThresholdText {
+    type Value = Nano;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("dollars in quotes, such as \"100\", from \"0\", above which is everything")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Nano, E> {
+        text.parse().ok().filter(|above| *above >= Nano::ZERO).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
+    }
 }
 
 /// Most that a new account may be given, or a key may leave unpaid in a day: whoever asks may have it, so a slip of the decimal
@@ -160,7 +202,15 @@ impl Visitor<'_> for AmountText {
 
 impl Default for BillingConfig {
     fn default() -> Self {
-        Self { strict_settle: false, admission_wait_ms: 300, signup_grant_usd: SIGN_UP_GRANT, abandon_allowance_usd: ABANDON_ALLOWANCE }
+        Self {
+            strict_settle: false,
+            admission_wait_ms: 300,
+            signup_grant_usd: SIGN_UP_GRANT,
+            abandon_allowance_usd: ABANDON_ALLOWANCE,
+            signup_grant_days: SIGN_UP_DAYS,
+            paid_credit_may_expire: false,
+            confirm_credits_above_usd: None,
+        }
     }
 }
 
