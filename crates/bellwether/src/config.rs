@@ -9,6 +9,7 @@ mod overrides;
 mod providers;
 mod secret;
 mod server;
+mod webhooks;
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -21,6 +22,7 @@ pub use models::{DeploymentConfig, ModelConfig, OnLossConfig, PriceConfig};
 pub use providers::{ProviderConfig, TimeoutsConfig};
 pub use secret::SecretSource;
 pub use server::{BillingConfig, LogConfig, LogFormat, RoutingConfig, ServerConfig, StorageConfig, Synchronous, TlsConfig};
+pub use webhooks::WebhookConfig;
 
 /// The whole configuration. Every section may be left out.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -37,6 +39,8 @@ pub struct Config {
     pub billing: BillingConfig,
     /// Administrators beside the one with `BELLWETHER_ADMIN_TOKEN`.
     pub admins: Vec<AdminConfig>,
+    /// Who is told of events.
+    pub webhooks: Vec<WebhookConfig>,
     /// Retries and backoff.
     pub routing: RoutingConfig,
     /// Time limits for every provider that does not set its own.
@@ -122,6 +126,7 @@ impl Config {
         self.billing.validate().map_err(|(key, message)| wrong(format!("billing.{key}"), message))?;
         self.storage.sqlite_path().map_err(|message| wrong("storage.url".to_owned(), message))?;
         admins::validate(self).map_err(|(key, message)| wrong(key, message))?;
+        webhooks::validate(self).map_err(|(key, message)| wrong(key, message))?;
         let mut seen = std::collections::BTreeSet::new();
         for (at, model) in self.models.iter().enumerate() {
             let key = |field: &str| format!("models[{at}].{field}");

@@ -11,6 +11,7 @@ pub mod demo;
 pub mod serve;
 pub mod stack;
 pub mod tls;
+pub mod webhooks;
 
 use std::process::ExitCode;
 

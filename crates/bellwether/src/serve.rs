@@ -18,6 +18,7 @@ use crate::{
     cli::ConfigFile,
     config::{Config, Environment, Synchronous},
     stack,
+    webhooks::{self, Delivering},
 };
 pub use first_start::FirstStart;
 
@@ -31,6 +32,7 @@ const CONFIG_FILE: &str = "bellwether.toml";
 pub struct Gateway {
     running: Running,
     ledger: Arc<Ledger>,
+    delivering: Delivering,
     admin_token: Secret,
     first_start: Option<FirstStart>,
     scheme: &'static str,
@@ -51,6 +53,7 @@ impl Gateway {
             tracing::warn!("{warning}");
         }
         let named = administrators::named(config, environment)?;
+        let webhooks = webhooks::configured(config, environment)?;
         let path = config.storage.sqlite_path().map_err(anyhow::Error::msg)?;
         let mut options = LedgerOptions::at(&path);
         options.clock = Arc::clone(&clock);
@@ -70,12 +73,14 @@ impl Gateway {
         let parts = Parts::assemble(config, outline, Arc::clone(&ledger), clock).await?;
         let server = stack::server(config, parts, admins)?;
         let bound = server.bind()?;
+        let delivering = Delivering::start(&ledger, webhooks)?;
         // The test key is shown once, so nothing that may fail comes between making it and showing it.
         let first_start = FirstStart::prepare(&ledger, environment, &admin_token).await?;
         let running = bound.start();
         Ok(Self {
             running,
             ledger,
+            delivering,
             admin_token,
             first_start,
             scheme: if config.server.tls.is_some() { "https" } else { "http" },
@@ -109,6 +114,7 @@ impl Gateway {
     pub async fn stop(self) -> Result<()> {
         let drained = self.running.shutdown(self.grace).await;
         tracing::info!(?drained, "drained");
+        self.delivering.stop().await;
         self.ledger.stop(LEDGER_STOP).await;
         Ok(())
     }

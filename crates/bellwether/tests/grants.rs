@@ -1,17 +1,29 @@
-//! Codes, and credits that wait for a second administrator, over HTTP against the real binary.
+//! Codes, credits that wait for a second administrator, and webhooks, over HTTP against the real binary.
 
 #[path = "support/process.rs"]
 mod process;
 
 use std::{
+    convert::Infallible,
+    net::SocketAddr,
     path::Path,
     process::{Command, Output},
+    sync::Arc,
+    time::Duration,
 };
 
-use http::{HeaderMap, Method};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Empty};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use parking_lot::Mutex;
 use process::{Admin, Process, client, free_port, write_config};
+use ring::hmac;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::net::TcpListener;
 
 const ADMIN_TOKEN: &str = "grants-admin-token";
 const ANN_TOKEN: &str = "grants-token-of-ann";
@@ -20,6 +32,8 @@ const VARIABLES: [(&str, &str); 2] = [("BELLWETHER_ADMIN_TOKEN", ADMIN_TOKEN), (
 struct Setting {
     folder: TempDir,
     gateway: Process,
+    config: String,
+    port: u16,
     admin: Admin,
 }
 
@@ -30,7 +44,13 @@ impl Setting {
         let config = config(folder.path(), port, more);
         let gateway = Process::start(&["serve", "--config", &config], port, &VARIABLES);
         let admin = Admin::new(&gateway.url, ADMIN_TOKEN);
-        Self { folder, gateway, admin }
+        Self { folder, gateway, config, port, admin }
+    }
+
+    fn restart(&mut self) {
+        self.gateway.child.kill().expect("a child of ours");
+        self.gateway.child.wait().expect("a child of ours");
+        self.gateway = Process::start(&["serve", "--config", &self.config], self.port, &VARIABLES);
     }
 
     /// An account and a key of it.
@@ -192,4 +212,131 @@ fn a_configuration_that_nobody_could_work_with_is_refused() {
     check("[[admins]]\nname = \"admin\"\ntoken = \"env:ANN_TOKEN\"", "choose another name");
     check("[[admins]]\nname = \"ann\"\ntoken = \"env:ANN_TOKEN\"", "at least 16 characters");
     check("[[admins]]\nname = \"ann\"\ntoken = \"env:BOB_TOKEN\"", "the variable BOB_TOKEN is not set");
+    check("[[webhooks]]\nurl = \"ftp://x\"\nsecret = \"env:S\"", "`webhooks[0].url`");
+    check("[[webhooks]]\nurl = \"https://u:p@x\"\nsecret = \"env:S\"", "no user and no password");
+    check("[[webhooks]]\nurl = \"https://x\"\nsecret = \"env:S\"\nevents = [\"budget.alarm\"]", "there is no event `budget.alarm`");
+    check("[[webhooks]]\nurl = \"https://x\"\nsecret = \"env:S\"", "the variable S is not set");
+    check("[[webhooks]]\nurl = \"https://x\"\nsecret = \"plain\"", "whsec_");
+}
+
+/// What a webhook was sent.
+#[derive(Clone)]
+struct Seen {
+    path: String,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+/// A receiver that answers with the statuses it is given, then with 200.
+struct Hook {
+    address: SocketAddr,
+    seen: Arc<Mutex<Vec<Seen>>>,
+}
+
+impl Hook {
+    async fn start(statuses: &[u16]) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("a bound listener");
+        let (seen, statuses) = (Arc::<Mutex<Vec<Seen>>>::default(), statuses.to_vec());
+        let shared = Arc::clone(&seen);
+        spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (shared, statuses) = (Arc::clone(&shared), statuses.clone());
+                let service = service_fn(move |request| take(request, Arc::clone(&shared), statuses.clone(), address));
+                spawn(async move {
+                    let connection = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+                    drop(connection.serve_connection(TokioIo::new(stream), service).await);
+                });
+            }
+        });
+        Self { address, seen }
+    }
+
+    fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().clone()
+    }
+
+    async fn wait_for(&self, count: usize) -> Vec<Seen> {
+        for _ in 0..1_500 {
+            if self.seen.lock().len() >= count {
+                return self.seen();
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("only {} of {count} came", self.seen.lock().len());
+    }
+}
+
+async fn take(
+    request: Request<Incoming>,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    statuses: Vec<u16>,
+    address: SocketAddr,
+) -> Result<Response<Empty<Bytes>>, Infallible> {
+    let (head, body) = request.into_parts();
+    let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let mut all = seen.lock();
+    let status = statuses.get(all.len()).copied().unwrap_or(200);
+    all.push(Seen { path: head.uri.path().to_owned(), headers: head.headers, body });
+    let mut response = Response::new(Empty::new());
+    *response.status_mut() = StatusCode::from_u16(status).expect("a status");
+    if status == 307 {
+        let elsewhere = format!("http://{address}/elsewhere").parse().expect("a header value");
+        response.headers_mut().insert("location", elsewhere);
+    }
+    Ok(response)
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test's tasks end with its runtime")]
+fn spawn(task: impl Future<Output = ()> + Send + 'static) {
+    tokio::spawn(task);
+}
+
+const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+/// As a receiver does it, by the specification and not by our own code.
+fn is_signed(seen: &Seen) -> bool {
+    let header = |name: &str| seen.headers[name].to_str().expect("text").to_owned();
+    let key = hmac::Key::new(hmac::HMAC_SHA256, &STANDARD.decode(&SECRET[6..]).expect("base64"));
+    let mut signed = format!("{}.{}.", header("webhook-id"), header("webhook-timestamp")).into_bytes();
+    signed.extend_from_slice(&seen.body);
+    let signature = header("webhook-signature");
+    let tag = signature.strip_prefix("v1,").and_then(|tag| STANDARD.decode(tag).ok()).expect("a signature");
+    hmac::verify(&key, &signed, &tag).is_ok()
+}
+
+#[tokio::test]
+async fn an_event_reaches_every_webhook_once() {
+    // The first is down at first, with a redirect that must not be followed; the second takes everything; the third wants
+    // other events.
+    let (slow, quick, other) = (Hook::start(&[307]).await, Hook::start(&[]).await, Hook::start(&[]).await);
+    let webhook = |hook: &Hook, events: &str| {
+        format!("[[webhooks]]\nurl = \"http://{}/in/secret-path\"\nsecret = \"{SECRET}\"\nevents = [{events}]\n", hook.address)
+    };
+    let mut setting = Setting::start(&format!(
+        "[billing]\nconfirm_credits_above_usd = \"1\"\n[[admins]]\nname = \"ann\"\ntoken = \"env:ANN_TOKEN\"\n{}{}{}",
+        webhook(&slow, "\"credit.pending\", \"budget.alert\""),
+        webhook(&quick, ""),
+        webhook(&other, "\"credit.expired\""),
+    ));
+    setting.account("acme", "live").await;
+    let body = json!({ "amount_usd": "2", "reason": "invoice 8" });
+    let (status, _, pending) = setting.call(Method::POST, "/admin/v1/accounts/acme/credit", ADMIN_TOKEN, Some(&body)).await;
+    assert_eq!(status, 202, "{pending}");
+    let told = quick.wait_for(1).await.remove(0);
+    assert!(is_signed(&told));
+    assert_eq!((told.path.as_str(), told.headers["content-type"].to_str().ok()), ("/in/secret-path", Some("application/json")));
+    let event: Value = serde_json::from_slice(&told.body).expect("JSON");
+    assert_eq!((&event["type"], &event["data"]["id"], &event["account"]), (&json!("credit.pending"), &pending["id"], &pending["account"]));
+    assert_eq!(told.headers["webhook-id"], event["id"].as_str().expect("an id"));
+    // The one that was down gets it again, five seconds later, under the same id and with a signature of its own time.
+    let tries = slow.wait_for(2).await;
+    assert!(tries.iter().all(|one| is_signed(one) && one.path == "/in/secret-path"), "a redirect is not followed");
+    assert_eq!((&tries[0].headers["webhook-id"], &tries[0].body), (&tries[1].headers["webhook-id"], &tries[1].body));
+    assert_ne!(tries[0].headers["webhook-timestamp"], tries[1].headers["webhook-timestamp"]);
+    // What was taken is not sent again, not even after a kill.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    setting.restart();
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    assert_eq!((slow.seen().len(), quick.seen().len(), other.seen().len()), (2, 1, 0));
 }

@@ -6,12 +6,13 @@ use anyhow::Result;
 use serde_json::json;
 
 use super::{ConfigFile, output};
-use crate::{Registry, administrators, assembly::Outline, config::Environment, serve};
+use crate::{Registry, administrators, assembly::Outline, config::Environment, serve, webhooks};
 
 pub(super) fn check(file: &ConfigFile, environment: &dyn Environment, registry: &Registry, as_json: bool) -> Result<ExitCode> {
     let config = serve::load(file, environment)?;
     let outline = Outline::of(&config, environment, registry)?;
     administrators::named(&config, environment)?;
+    webhooks::configured(&config, environment)?;
     let ready: Vec<_> = outline.ready_providers();
     let (unpriced, warnings) = (outline.unpriced(), outline.warnings());
     if as_json {
