@@ -20,7 +20,8 @@ use paced::{COMMIT, Reading};
 use process::{Admin, Process, client, free_port, write_config};
 use serde_json::{Value, json};
 
-const ROUNDS: u32 = 10;
+/// Kills of each mode: fifty in all. `BELLWETHER_CRASH_ROUNDS` asks for more.
+const ROUNDS: u32 = 25;
 const WORKERS: usize = 12;
 const ADMIN_TOKEN: &str = "crash-test-admin-token";
 /// What one caller saw of one request.
@@ -64,8 +65,14 @@ async fn rounds(strict: bool) {
     let mut gateway = start();
     let admin = Admin::new(&gateway.url, ADMIN_TOKEN);
     let key = admin.funded("crash", "1000").await;
+    // Budgets are killed with the rest: verification computes what they hold and have spent from the holds and settlements.
+    for (name, subject) in [("hour", None), ("each caller", Some("*"))] {
+        let scope = if subject.is_some() { "key" } else { "org" };
+        let budget = json!({ "name": name, "scope": scope, "subject": subject, "limit_usd": "900", "period": { "every": "hour" } });
+        admin.post("/admin/v1/accounts/crash/budgets", budget).await;
+    }
     let mut total = Tally::default();
-    for round in 0..ROUNDS {
+    for round in 0..asked_rounds() {
         let (seen, killed) = load_until_killed(gateway, &key, &mut random).await;
         gateway = start();
         let verdict = admin.post("/admin/v1/ledger/verify", json!({})).await;
@@ -80,6 +87,11 @@ async fn rounds(strict: bool) {
     println!("strict_settle={strict}: {total:?}");
     assert!(total.complete > 50, "too little load to show anything: {total:?}");
     assert!(total.cut > 0 && total.counted > 0, "no kill met a running stream: {total:?}");
+}
+
+#[expect(clippy::disallowed_methods, reason = "how long a longer run is, is said from outside")]
+fn asked_rounds() -> u32 {
+    std::env::var("BELLWETHER_CRASH_ROUNDS").ok().map_or(ROUNDS, |rounds| rounds.parse().expect("a number of rounds"))
 }
 
 /// Counts, and the assertions that each request must pass.

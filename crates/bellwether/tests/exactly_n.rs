@@ -1,5 +1,7 @@
 //! A hard spend cap: money for exactly N calls pays for exactly N calls, whatever arrives at once.
 
+#[path = "exactly_n/mixed.rs"]
+mod mixed;
 #[path = "support/process.rs"]
 mod process;
 #[path = "support/upstream.rs"]
@@ -97,15 +99,51 @@ async fn balance(setting: &Setting, account: &str) -> Value {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn money_for_137_calls_pays_for_137_calls() {
-    let upstream = Arc::new(Barrier::start(false, ANSWER).await);
+    let upstream = Barrier::start(false, ANSWER).await;
     let setting = start(&upstream);
     let opening = hold_of_one(&setting).await * PAID_FOR;
     let key = setting.admin.funded("exact", &decimal(opening)).await;
+    exactly(&upstream, &setting, &key).await;
+    let balance = balance(&setting, "exact").await;
+    assert_eq!(nano(&balance["available"]), opening - PAID_FOR * CHARGE, "{balance}");
+    assert_eq!(nano(&balance["held"]), 0, "{balance}");
+    verify(&setting).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_budgets_and_a_wallet_the_tightest_decides() {
+    // The tight one is a user's; the account's and the wallet have more, and none of them keeps what was refused.
+    for tight in ["user", "org"] {
+        let upstream = Barrier::start(false, ANSWER).await;
+        let setting = start(&upstream);
+        let one = hold_of_one(&setting).await;
+        setting.admin.funded("exact", &decimal(one * 500)).await;
+        setting.admin.post("/admin/v1/accounts/exact/users", json!({ "name": "ann" })).await;
+        let key = setting.admin.post("/admin/v1/keys", json!({ "account": "exact", "user": "ann", "name": "test" })).await;
+        let user = setting.admin.get("/admin/v1/accounts/exact/users").await["data"][0]["id"].clone();
+        let limit = |scope: &str| decimal(one * if scope == tight { PAID_FOR } else { 300 });
+        let budget = |scope: &str, subject: Option<&Value>| json!({ "name": scope, "scope": scope, "subject": subject, "limit_usd": limit(scope), "period": { "every": "month" } });
+        setting.admin.post("/admin/v1/accounts/exact/budgets", budget("org", None)).await;
+        setting.admin.post("/admin/v1/accounts/exact/budgets", budget("user", Some(&user))).await;
+        exactly(&upstream, &setting, key["key"].as_str().expect("a new key is shown")).await;
+        let balance = balance(&setting, "exact").await;
+        assert_eq!(nano(&balance["available"]), one * 500 - PAID_FOR * CHARGE, "{balance}");
+        let budgets = setting.admin.get("/admin/v1/accounts/exact/budgets").await;
+        for budget in budgets["data"].as_array().expect("a list") {
+            assert_eq!(nano(&budget["current"]["spent"]), PAID_FOR * CHARGE, "{budget}");
+            assert_eq!(nano(&budget["current"]["held"]), 0, "{budget}");
+        }
+        verify(&setting).await;
+    }
+}
+
+/// A thousand at once, of which money holds for exactly 137: they alone reach the upstream.
+async fn exactly(upstream: &Barrier, setting: &Setting, key: &str) {
     let refused = Arc::new(AtomicUsize::new(0));
     let http = client();
     let calls: Vec<_> = (0..CALLS)
         .map(|_| {
-            let (http, url, key, refused) = (http.clone(), setting.url.clone(), key.clone(), Arc::clone(&refused));
+            let (http, url, key, refused) = (http.clone(), setting.url.clone(), key.to_owned(), Arc::clone(&refused));
             spawn(async move {
                 let (status, _, body) = call(&http, &url, &key).await;
                 if status == 402 {
@@ -129,10 +167,6 @@ async fn money_for_137_calls_pays_for_137_calls() {
         let (status, body) = call.await.expect("no call panics");
         assert!(status == 200 || status == 402, "{status}: {body}");
     }
-    let balance = balance(&setting, "exact").await;
-    assert_eq!(nano(&balance["available"]), opening - PAID_FOR * CHARGE, "{balance}");
-    assert_eq!(nano(&balance["held"]), 0, "{balance}");
-    verify(&setting).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
