@@ -9,6 +9,7 @@ mod health;
 mod people;
 mod plans;
 mod prices;
+mod reports;
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -133,10 +134,11 @@ impl Admin {
             ["prices", "publish"] if method == Method::POST => self.publish_prices(&request).await,
             ["plans"] if method == Method::GET => self.plans(&request),
             ["plans"] if method == Method::POST => self.publish_plan(&request).await,
+            ["usage"] if method == Method::GET => self.usage(&request).await,
             ["health"] if method == Method::GET => json(StatusCode::OK, &self.health.read()),
             ["ledger", "verify"] if method == Method::POST => json(StatusCode::OK, &self.ledger.verify().await?),
             ["campaigns" | "codes" | "credits", ..] => self.giving(&segments, &request).await,
-            ["accounts" | "keys" | "prices" | "plans" | "health"]
+            ["accounts" | "keys" | "prices" | "plans" | "usage" | "health"]
             | ["prices", "diff" | "publish"]
             | ["accounts", _]
             | ["accounts", _, "credit" | "balance" | "teams" | "users" | "budgets"]

@@ -1,4 +1,5 @@
-//! The callers' view of their money: `/v1/billing/balance`, `/requests/{id}`, `/cost-report`, and the redemption of codes.
+//! The callers' view of their money: `/v1/billing/balance`, `/requests/{id}`, `/cost-report`, `/usage`, and the
+//! redemption of codes.
 //!
 //! What reads has what is queued written first, so that a caller finds the answer it just got. A viewer sees one account and one
 //! mode; what belongs to another is answered as if it did not exist. What providers bill us is shown to operators only.
@@ -11,6 +12,7 @@ mod report;
 mod routes;
 #[cfg(test)]
 mod tests;
+mod usage;
 
 use std::sync::Arc;
 
@@ -26,6 +28,7 @@ use crate::{
 };
 use error::ApiError;
 use routes::Route;
+pub use usage::{Form, form_of, render};
 
 /// Who is looking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,7 +94,7 @@ impl BillingApi {
     /// Answers one request. Whatever goes wrong is an answer in OpenAI's error shape.
     pub async fn handle(&self, viewer: &Viewer, request: ApiRequest<'_>) -> Response<Bytes> {
         match self.answer(viewer, request).await {
-            Ok(body) => reply(StatusCode::OK, body),
+            Ok(response) => response,
             Err(error) => {
                 if let Some(cause) = error.cause() {
                     tracing::error!(%cause, path = request.path, "the billing interface could not answer");
@@ -105,27 +108,28 @@ impl BillingApi {
         }
     }
 
-    async fn answer(&self, viewer: &Viewer, request: ApiRequest<'_>) -> Result<Bytes, ApiError> {
+    async fn answer(&self, viewer: &Viewer, request: ApiRequest<'_>) -> Result<Response<Bytes>, ApiError> {
         let (route, id) = routes::find(request.method, request.path)?;
         let query = request.query;
         match route {
             Route::Balance => {
                 no_query(query)?;
-                json(&self.ledger.balance(&viewer.org.to_string(), viewer.mode).await?)
+                ok(&self.ledger.balance(&viewer.org.to_string(), viewer.mode).await?)
             }
             Route::Receipt => {
                 no_query(query)?;
                 self.ledger.flush().await;
-                json(&receipt::read(self.ledger.reader(), viewer, id).await?)
+                ok(&receipt::read(self.ledger.reader(), viewer, id).await?)
             }
             Route::CostReport => {
                 let period = period::Period::of_query(query, self.now())?;
                 self.ledger.flush().await;
-                json(&report::read(self.ledger.reader(), viewer, &period).await?)
+                ok(&report::read(self.ledger.reader(), viewer, &period).await?)
             }
+            Route::Usage => usage::answer(self, viewer, query).await,
             Route::Redeem => {
                 no_query(query)?;
-                json(&redeem::redeem(&self.ledger, viewer, request.body).await?)
+                ok(&redeem::redeem(&self.ledger, viewer, request.body).await?)
             }
         }
     }
@@ -145,6 +149,10 @@ fn no_query(query: Option<&str>) -> Result<(), ApiError> {
         Some(pair) => Err(ApiError::unknown_parameter(pair, "this address takes none")),
         None => Ok(()),
     }
+}
+
+fn ok(value: &impl Serialize) -> Result<Response<Bytes>, ApiError> {
+    json(value).map(|body| reply(StatusCode::OK, body))
 }
 
 fn json(value: &impl Serialize) -> Result<Bytes, ApiError> {

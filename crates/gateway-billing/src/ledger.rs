@@ -16,6 +16,7 @@ mod pending;
 mod people;
 mod plans;
 mod prices;
+mod reading;
 mod redeem;
 mod tokens;
 
@@ -41,7 +42,7 @@ pub use self::{
     tokens::{ApiKey, CreatedKey, NewKey},
 };
 pub(crate) use self::{
-    accounts::{new_id, rfc3339},
+    accounts::{find as find_account, new_id, rfc3339},
     prices::rows as price_rows,
 };
 use crate::{
@@ -127,6 +128,7 @@ pub struct Ledger {
     plans: Arc<PlanBook>,
     sizes: Arc<LearnedSizes>,
     allowances: Arc<Allowances>,
+    readings: reading::Readings,
     clock: Arc<dyn Clock>,
     agenda: Arc<Agenda>,
     sweeping: Sweeping,

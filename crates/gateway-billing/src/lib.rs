@@ -18,6 +18,7 @@ pub mod keys;
 pub mod ledger;
 pub mod outbox;
 pub mod recovery;
+pub mod report;
 pub mod store;
 pub mod verify;
 

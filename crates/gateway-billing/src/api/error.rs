@@ -108,6 +108,7 @@ impl From<LedgerError> for ApiError {
             LedgerError::Busy | LedgerError::Down { .. } | LedgerError::Stopped => {
                 Self::refused(503, "ledger_down", None, "the ledger cannot record money right now, so nothing was done; try again shortly")
             }
+            LedgerError::Amount(_) => Self::Overflow,
             other => Self::Internal(other.to_string()),
         }
     }

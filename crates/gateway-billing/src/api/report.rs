@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use gateway_core::RequestId;
 use serde::Serialize;
 use sqlx::{Row, SqlitePool};
 
 use super::{ApiError, Viewer, period::Period};
-use crate::money::{Currency, Money, Nano};
+use crate::{
+    budget::QUARTER_US,
+    money::{Currency, Money, Nano},
+};
 
 #[derive(Serialize)]
 pub(super) struct Report {
@@ -30,20 +32,20 @@ struct ModelShare {
     cost: Money,
 }
 
-/// Requests belong to the period in which they arrived. Their ids begin with that moment, so the primary key finds them.
+/// Requests belong to the quarter of an hour in which they were posted, as on statements. Periods are whole quarters.
 pub(super) async fn read(reader: &SqlitePool, viewer: &Viewer, period: &Period) -> Result<Report, ApiError> {
     let currency = Currency::of(viewer.mode);
-    let first = id_at(period.from.map_or(0, jiff::Timestamp::as_millisecond));
-    // `to` is excluded; a period that ends within a millisecond ends after it, because ids are no finer.
-    let end = id_at(period.to.as_millisecond() + i64::from(period.to.as_microsecond() % 1_000 != 0));
+    let first = period.from.map_or(0, |from| from.as_microsecond() / QUARTER_US);
+    // Only `all` ends within a quarter, and nothing is posted after it.
+    let end = (period.to.as_microsecond() - 1).div_euclid(QUARTER_US) + 1;
     let rows = sqlx::query(
-        "SELECT v.model, SUM(s.seq = 0), SUM(s.tokens_in + s.tokens_out), SUM(s.charge) \
-         FROM settlement s JOIN served v ON v.id = s.served \
-         WHERE s.hold >= ?1 AND s.hold < ?2 AND s.wallet = (SELECT id FROM wallet WHERE org = ?3 AND currency = ?4) \
+        "SELECT v.model, SUM(r.requests), SUM(r.tokens_in + r.tokens_out), SUM(r.charge) \
+         FROM rollup r JOIN served v ON v.id = r.served \
+         WHERE r.wallet = (SELECT id FROM wallet WHERE org = ?3 AND currency = ?4) AND r.quarter >= ?1 AND r.quarter < ?2 \
          GROUP BY v.model ORDER BY v.model",
     )
-    .bind(first.as_bytes().as_slice())
-    .bind(end.as_bytes().as_slice())
+    .bind(first)
+    .bind(end)
     .bind(viewer.org.as_bytes().as_slice())
     .bind(currency.as_str())
     .fetch_all(reader)
@@ -78,13 +80,6 @@ pub(super) async fn read(reader: &SqlitePool, viewer: &Viewer, period: &Period) 
         total_cost: Money::new(cost, currency),
         model_breakdown: model_breakdown.collect(),
     })
-}
-
-/// The least id of a request that arrives in this millisecond.
-fn id_at(unix_ms: i64) -> RequestId {
-    let mut bytes = [0u8; 16];
-    bytes[..6].copy_from_slice(&unix_ms.max(0).to_be_bytes()[2..]);
-    RequestId::from_bytes(bytes)
 }
 
 /// `24.3%`, rounded half up to a tenth.

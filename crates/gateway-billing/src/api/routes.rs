@@ -10,6 +10,7 @@ pub(super) enum Route {
     Balance,
     Receipt,
     CostReport,
+    Usage,
     Redeem,
 }
 
@@ -23,10 +24,11 @@ enum Verb {
 }
 
 /// Below `/v1/billing`. `{…}` stands for one segment that is not empty.
-const ROUTES: [(Verb, &str, Route); 4] = [
+const ROUTES: [(Verb, &str, Route); 5] = [
     (Verb::Read, "/balance", Route::Balance),
     (Verb::Read, "/requests/{id}", Route::Receipt),
     (Verb::Read, "/cost-report", Route::CostReport),
+    (Verb::Read, "/usage", Route::Usage),
     (Verb::Act, "/codes/redeem", Route::Redeem),
 ];
 

@@ -1,4 +1,7 @@
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use bytes::Bytes;
 use gateway_core::{OrgId, RequestId};
@@ -11,9 +14,9 @@ use super::{ApiRequest, BillingApi, Sight, Viewer, period::Period, report::perce
 use crate::{
     ledger::{Grant, Ledger, LedgerOptions, NewAccount},
     price::{Calendars, Coverage, Draft, PriceInput, SELL_BOOK, Source},
-    verify::verify_file,
+    verify::{rollups, verify_file},
 };
-use gateway_core::Mode;
+use gateway_core::{Mode, testing::TestClock};
 
 const NOW_MS: u64 = 1_795_435_200_000; // 2026-11-23T12:00:00Z
 
@@ -26,7 +29,9 @@ struct Scene {
 /// An account with a dollar price list and nothing used yet.
 async fn scene() -> Scene {
     let folder = tempfile::tempdir().unwrap();
-    let ledger = Ledger::open(LedgerOptions::at(folder.path().join("ledger.db"))).await.unwrap();
+    let clock = TestClock::at(UNIX_EPOCH + Duration::from_millis(NOW_MS));
+    let options = LedgerOptions { clock: Arc::new(clock), ..LedgerOptions::at(folder.path().join("ledger.db")) };
+    let ledger = Ledger::open(options).await.unwrap();
     let account = ledger.create_account(NewAccount { name: "acme".into(), grant: Grant::SignUp }).await.unwrap();
     let input: PriceInput = serde_json::from_value(json!({ "input": "2", "output": "8", "input_cache_read": "0.5" })).unwrap();
     let draft = Draft {
@@ -69,6 +74,8 @@ impl Scene {
                 params![id.as_bytes(), leaves.as_bytes(), tokens.0, tokens.1, charge, NOW_MS as i64 * 1_000 + 2_000_000],
             )
             .unwrap();
+        // What the writer does in the commit that posts.
+        database.execute_batch(&format!("DELETE FROM rollup; INSERT INTO rollup {}", rollups::BY_PLACE)).unwrap();
     }
 
     fn attempt(&self, id: RequestId, n: i64, outcome: &str, status: Option<i64>) {

@@ -278,7 +278,7 @@ fn create(
 }
 
 /// Finds an account inside the writer's transaction.
-pub(super) fn find(connection: &Connection, name_or_id: &str) -> Result<OrgId, LedgerError> {
+pub(crate) fn find(connection: &Connection, name_or_id: &str) -> Result<OrgId, LedgerError> {
     let id = name_or_id.parse::<OrgId>().ok();
     connection
         .prepare_cached("SELECT id FROM org WHERE id = ?1 OR (?1 IS NULL AND name = ?2)")?

@@ -10,6 +10,7 @@ use super::{
     Ledger, LedgerOptions,
     campaigns::keep_sign_up,
     expiry::{Agenda, Sweeper},
+    reading::Readings,
 };
 use crate::{
     book::{Book, Wallet, WalletReading},
@@ -63,6 +64,7 @@ pub(super) async fn open(options: LedgerOptions) -> Result<Ledger, LedgerError> 
         allowances,
         clock,
         agenda,
+        readings: Readings::default(),
         sweeping: sweeper.start().await,
         attempts: Attempts::default(),
         paid_credit_may_expire: options.paid_credit_may_expire,

@@ -10,4 +10,6 @@ mod hold;
 mod model;
 mod plans;
 mod prices;
+mod reports;
+mod spending;
 mod stage;
