@@ -130,7 +130,7 @@ impl Admin {
             ["keys"] if method == Method::POST => self.create_key(&request).await,
             ["keys", id, "revoke"] if method == Method::POST => self.revoke(id).await,
             ["prices"] if method == Method::GET => self.prices(&request),
-            ["prices", "diff"] if method == Method::POST => self.compare_prices(&request),
+            ["prices", "diff"] if method == Method::POST => self.compare_prices(&request).await,
             ["prices", "publish"] if method == Method::POST => self.publish_prices(&request).await,
             ["plans"] if method == Method::GET => self.plans(&request),
             ["plans"] if method == Method::POST => self.publish_plan(&request).await,

@@ -112,6 +112,8 @@ fn catalog() -> Value {
           "prices": { "currency": "USD", "per_million_tokens": { "input": "2", "output": "8.0000005", "cache_read": "0.5" } } },
         { "provider": "acme", "id": "one", "mode": "chat",
           "prices": { "currency": "USD", "per_million_tokens": { "input": "1", "output": "2" } } },
+        { "provider": "acme", "id": "yuan", "mode": "chat",
+          "prices": { "currency": "CNY", "per_million_tokens": { "input": "7.13", "output": "71.3" } } },
         { "provider": "acme", "id": "draws", "mode": "image",
           "prices": { "currency": "USD", "per_million_tokens": { "input": "1", "output": "2" } } },
     ] })
@@ -149,6 +151,24 @@ async fn a_price_is_imported_compared_published_and_charged_and_a_restart_keeps_
     let hand: Vec<_> = list["data"].as_array().expect("a list").iter().filter(|price| price["origin"] == "hand").collect();
     assert_eq!(hand.len(), 1);
     assert!(hand[0]["published_by"].as_str().is_some_and(|by| by.starts_with("import:catalog.json@")), "{}", hand[0]);
+}
+
+#[test]
+fn what_a_provider_bills_in_its_own_currency_is_a_book_of_cost_and_becomes_dollars_by_a_rate() {
+    let shop = Shop::open();
+    std::fs::write(shop.path("catalog.json"), catalog().to_string()).expect("a writable folder");
+    let import = ["prices", "import", "catalog.json", "--only", "acme/", "--out", "draft.json"];
+    let with = |more: &[&'static str]| import.into_iter().chain(more.iter().copied()).collect::<Vec<_>>();
+    shop.says(&with(&[]), "left out: acme/yuan: a selling price must be in USD");
+    shop.says(&with(&["--rate", "CNY=7.13", "--markup", "1.5"]), "2 prices for `sell:default` written");
+    shop.says(&["prices", "publish", "draft.json"], "2 prices hold from ");
+    shop.says(&["prices", "show", "acme/yuan"], "input                    1.5 USD a million");
+    shop.says(&with(&["--book", "cost:acme"]), "2 prices for `cost:acme` written");
+    shop.says(&["prices", "publish", "draft.json"], "2 prices hold from ");
+    shop.says(&["prices", "show", "acme/yuan", "--book", "cost:acme"], "input                    7.13 CNY a million");
+    shop.says(&["prices", "show", "acme/yuan"], "1.5 USD");
+    shop.refuses(&with(&["--book", "cost:nobody"]), "has no offer to import into `cost:nobody`");
+    shop.refuses(&with(&["--rate", "CNY"]), "such as `CNY=7.13`");
 }
 
 /// The receipt of one call with a test key.

@@ -10,7 +10,7 @@ mod factor;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, str::FromStr};
+use std::{fmt, num::NonZeroU64, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser::SerializeMap};
 
@@ -177,15 +177,7 @@ impl Pico {
     /// integer that can be shown; `None` above [`Pico::MAX`].
     #[must_use]
     pub fn times(self, factor: Ppm) -> Option<Self> {
-        self.times_exactly(factor).map(|(price, _)| price)
-    }
-
-    /// [`Pico::times`], and whether the product was a whole number of pico-units.
-    #[must_use]
-    pub fn times_exactly(self, factor: Ppm) -> Option<(Self, Exactness)> {
-        let (product, unit) = (i128::from(self.0) * i128::from(factor.get()), i128::from(Ppm::ONE.get()));
-        let price = i64::try_from(decimal::divide_half_even(product, unit)).ok().and_then(Self::new)?;
-        Some((price, if product % unit == 0 { Exactness::Exact } else { Exactness::Rounded }))
+        rescaled(self.0, factor, PER_UNIT).and_then(|(price, _)| Self::new(price))
     }
 
     /// The price of a million units as a decimal without needless zeros; [`Pico::per_million`] reads it back.
@@ -239,6 +231,20 @@ pub enum Exactness {
     Exact,
     /// Rounded half to even.
     Rounded,
+}
+
+/// Millionths in one.
+pub(crate) const PER_UNIT: NonZeroU64 = match NonZeroU64::new(1_000_000) {
+    Some(million) => million,
+    None => NonZeroU64::MIN,
+};
+
+/// `value × factor / divisor`, both in millionths, rounded half to even; and whether that was a whole number. `None` if it
+/// does not fit.
+pub(crate) fn rescaled(value: i64, factor: Ppm, divisor: NonZeroU64) -> Option<(i64, Exactness)> {
+    let (product, unit) = (i128::from(value) * i128::from(factor.get()), i128::from(divisor.get()));
+    let exactness = if product % unit == 0 { Exactness::Exact } else { Exactness::Rounded };
+    Some((i64::try_from(decimal::divide_half_even(product, unit)).ok()?, exactness))
 }
 
 /// Pico-units × millionths in one nano-unit.

@@ -93,28 +93,35 @@ impl Admin {
         Ok(shown)
     }
 
-    pub(super) fn compare_prices(&self, request: &MountRequest) -> Result<Response<Bytes>, Fault> {
-        let (prices, effective_from) = self.sealed(request)?;
-        json(StatusCode::OK, &self.ledger.compare_prices(&prices, effective_from))
+    pub(super) async fn compare_prices(&self, request: &MountRequest) -> Result<Response<Bytes>, Fault> {
+        let (prices, effective_from) = self.sealed(request).await?;
+        let ledger = Arc::clone(&self.ledger);
+        let diff = aside(move || ledger.compare_prices(&prices, effective_from)).await?;
+        json(StatusCode::OK, &diff)
     }
 
     pub(super) async fn publish_prices(&self, request: &MountRequest) -> Result<Response<Bytes>, Fault> {
         let idempotency_key = idempotency_key(request, "so that a repeat cannot publish twice")?;
-        let (prices, effective_from) = self.sealed(request)?;
+        let (prices, effective_from) = self.sealed(request).await?;
         let publication = HandPublication { prices, effective_from, idempotency_key };
         json(StatusCode::OK, &self.ledger.publish_prices_by_hand(publication).await?)
     }
 
     /// The list of the body, closed and checked; any price that cannot be used refuses all of them.
-    fn sealed(&self, request: &MountRequest) -> Result<(Vec<Sealed>, Option<i64>), Fault> {
+    async fn sealed(&self, request: &MountRequest) -> Result<(Vec<Sealed>, Option<i64>), Fault> {
         let body: ListBody = parse(request)?;
         if body.list.prices.is_empty() || body.list.prices.len() > PRICES_MAX {
             let message = format!("`list.prices` must hold 1 to {PRICES_MAX} prices, not {}", body.list.prices.len());
             return Err(Fault::invalid(message).with_param("list.prices"));
         }
         let effective_from = body.effective_from.as_deref().map(|text| instant_us("effective_from", text)).transpose()?;
-        let drafts = body.list.drafts().map_err(PublishFailure::Prices)?;
-        let sealed = seal(&drafts, &self.desk.calendars).map_err(PublishFailure::Prices)?;
-        Ok((sealed, effective_from))
+        let calendars = Arc::clone(&self.desk.calendars);
+        let sealed = aside(move || body.list.drafts().and_then(|drafts| seal(&drafts, &calendars))).await?;
+        Ok((sealed.map_err(PublishFailure::Prices)?, effective_from))
     }
+}
+
+/// Thousands of prices take longer than a thread that serves calls may be kept.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Fault> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| Fault::internal("the prices could not be read").with_source(error))
 }

@@ -1,10 +1,25 @@
 //! Printing: JSON as it came, or a table.
 
+use std::{
+    fmt::Display,
+    io::{ErrorKind, Write},
+};
+
 use serde_json::Value;
+
+/// Prints a line. Whoever reads may stop, as `head` does: then there is nobody left to print for.
+pub(super) fn line(text: impl Display) {
+    if let Err(error) = writeln!(std::io::stdout(), "{text}") {
+        if error.kind() != ErrorKind::BrokenPipe {
+            eprintln!("error: cannot print: {error}");
+        }
+        std::process::exit(1);
+    }
+}
 
 /// Prints JSON on several lines.
 pub(super) fn json(value: &Value) {
-    println!("{value:#}");
+    line(format_args!("{value:#}"));
 }
 
 /// Prints rows in aligned columns under their headings; the last column is not padded.
@@ -15,13 +30,13 @@ pub(super) fn table<const N: usize>(headings: [&str; N], rows: &[[String; N]]) {
             *width = (*width).max(cell.chars().count());
         }
     }
-    let line = |cells: [&str; N]| {
+    let row = |cells: [&str; N]| {
         let padded: Vec<_> = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        println!("{}", padded.join("  ").trim_end());
+        line(padded.join("  ").trim_end());
     };
-    line(headings);
-    for row in rows {
-        line(std::array::from_fn(|at| row[at].as_str()));
+    row(headings);
+    for cells in rows {
+        row(std::array::from_fn(|at| cells[at].as_str()));
     }
 }
 

@@ -150,7 +150,7 @@ impl Quote {
     }
 
     fn show(&self) {
-        println!("{} at {}, price from the {}, {}", self.model, self.route, self.origin, self.at);
+        output::line(format_args!("{} at {}, price from the {}, {}", self.model, self.route, self.origin, self.at));
         let line = |line: &gateway_billing::price::Line| {
             [line.sku.to_string(), line.quantity.to_string(), rate(&line.sku, line.price), line.amount.to_string()]
         };

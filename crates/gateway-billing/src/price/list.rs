@@ -4,11 +4,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     ANY_MODEL, PriceError,
-    input::{PriceInput, name_of, usual_place},
+    input::{PriceInput, usual_place},
+    markup::Markup,
     publish::{Draft, PublishError},
-    terms::{Override, Rates, Source, Terms},
+    terms::{Source, Terms},
 };
-use crate::money::{DecimalError, Exactness, Ppm};
+use crate::money::DecimalError;
 
 /// Prices of one book that are to hold together, all of them or none.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,13 +123,13 @@ impl ListSource {
 }
 
 impl ListedPrice {
-    /// The price of an offer at its provider, times `markup`, under any public name; and what had to be rounded for it.
+    /// The price of an offer at its provider with this markup, under any public name; and what had to be rounded for it.
     ///
     /// # Errors
     /// The offer's price is none, or too high with the markup.
-    pub fn marked_up(route: String, price: &PriceInput, markup: Ppm) -> Result<(Self, Vec<Rounding>), PriceError> {
+    pub fn marked_up(route: String, price: &PriceInput, markup: Markup) -> Result<(Self, Vec<Rounding>), PriceError> {
         let (terms, on_reading) = price.terms()?;
-        let (terms, more) = terms.marked_up(markup)?;
+        let (terms, more) = markup.of(terms)?;
         let mut rounded: Vec<String> = on_reading.iter().map(|place| usual_place(place)).chain(more).collect();
         let stored = PriceInput::of(&terms);
         rounded.sort_unstable();
@@ -152,28 +153,6 @@ impl ListedPrice {
     }
 }
 
-impl Terms {
-    /// Every rate times `markup`, and the names of those that were rounded for it. Factors and the minimum stay.
-    fn marked_up(mut self, markup: Ppm) -> Result<(Self, Vec<String>), PriceError> {
-        let mut rounded = Vec::new();
-        let mut raise = |rates: &mut Rates, place: &str| -> Result<(), PriceError> {
-            for (sku, rate) in rates.iter_mut() {
-                let (raised, exactness) = rate.times_exactly(markup).ok_or(PriceError::TooDear)?;
-                if exactness == Exactness::Rounded {
-                    rounded.push(format!("{place}{}", name_of(sku)));
-                }
-                *rate = raised;
-            }
-            Ok(())
-        };
-        raise(&mut self.rates, "")?;
-        for (n, Override { rates, .. }) in self.overrides.iter_mut().enumerate() {
-            raise(rates, &format!("overrides[{n}]."))?;
-        }
-        Ok((self, rounded))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -188,13 +167,13 @@ mod tests {
             r#"{"input":"0.18000000000000002","output":"2.000001","web_search":"10","call.request":"5",
                 "overrides":[{"input_tokens_over":1000,"input":"0.000001"},{"service_tier":"batch","factor":"0.5"}]}"#,
         );
-        let (plain, rounded) = ListedPrice::marked_up("p/u".into(), &input, Ppm::ONE).unwrap();
+        let (plain, rounded) = ListedPrice::marked_up("p/u".into(), &input, Markup::default()).unwrap();
         let told = |rounded: &[Rounding]| rounded.iter().map(|r| format!("{} {} -> {}", r.figure, r.written, r.stored)).collect::<Vec<_>>();
         assert_eq!(told(&rounded), ["input 0.18000000000000002 -> 0.18"]);
         assert_eq!((plain.price.rates["input"].as_str(), plain.price.rates["web_search"].as_str()), ("0.18", "10"));
         assert_eq!(plain.price.overrides[1].factor.as_deref(), Some("0.5"));
 
-        let markup = "1.25".parse().unwrap();
+        let markup = Markup { factor: "1.25".parse().unwrap(), rate: None };
         let (raised, rounded) = ListedPrice::marked_up("p/u".into(), &input, markup).unwrap();
         assert_eq!(raised.price.rates["input"], "0.225");
         assert_eq!(raised.price.rates["web_search"], "12.5");

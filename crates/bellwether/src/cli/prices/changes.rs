@@ -14,10 +14,10 @@ pub(super) fn print(diff: &Value) {
         output::table(["CHANGE", "MODEL", "FIGURE", "BEFORE", "AFTER"], &rows[..rows.len().min(SHOWN)]);
     }
     if rows.len() > SHOWN {
-        println!("… and {} more lines; --json has all of them", rows.len() - SHOWN);
+        output::line(format_args!("… and {} more lines; --json has all of them", rows.len() - SHOWN));
     }
     let count = |kind: &str| diff["summary"][kind].as_u64().unwrap_or(0);
-    println!(
+    output::line(format_args!(
         "{} new, {} changed, {} pinned as they are, {} back to the catalog, {} unchanged, {} refused",
         count("new"),
         count("changed"),
@@ -25,7 +25,7 @@ pub(super) fn print(diff: &Value) {
         count("unpinned"),
         count("unchanged"),
         count("refused")
-    );
+    ));
 }
 
 /// One line a figure; the place only on the first.

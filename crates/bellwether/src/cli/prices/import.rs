@@ -12,7 +12,7 @@ use gateway_billing::{
     catalog::{CatalogError, Entry, Offers, offers},
     ledger::prices_of_file,
     money::{Ppm, parse_scaled},
-    price::{Calendars, Diff, ListKind, ListSource, ListedPrice, PriceList, Rounding, SELL_BOOK, seal},
+    price::{Calendars, Diff, ListKind, ListSource, ListedPrice, Markup, PriceList, ReferenceRate, Rounding, SELL_BOOK, seal},
 };
 use gateway_core::{Clock, SystemClock};
 use ring::digest::{SHA256, digest};
@@ -35,6 +35,9 @@ pub(in crate::cli) struct Import {
     /// What every rate is multiplied by: 1.1, or 10%
     #[arg(long, value_name = "FACTOR", default_value = "1", allow_hyphen_values = true)]
     markup: String,
+    /// What a dollar costs in another currency, such as CNY=7.13: prices in it become prices in dollars
+    #[arg(long, value_name = "CURRENCY=RATE")]
+    rate: Option<ReferenceRate>,
     /// Only offers whose `provider/model` begins so; repeat for several
     #[arg(long, value_name = "PREFIX")]
     only: Vec<String>,
@@ -89,7 +92,7 @@ impl Import {
     }
 
     fn draft(&self, offers: &Offers, bytes: &[u8], calendars: &Calendars) -> Result<Drafted> {
-        let markup = markup(&self.markup)?;
+        let markup = Markup { factor: markup(&self.markup)?, rate: self.rate };
         let provider = self.book.strip_prefix("cost:");
         let wanted = |entry: &&Entry| {
             let key = format!("{}/{}", entry.provider, entry.model);
@@ -132,33 +135,41 @@ impl Import {
     }
 
     fn show(&self, offers: &Offers, drafted: &Drafted, diff: Option<&Value>) {
-        println!("{} prices for `{}` written to {}", drafted.list.prices.len(), self.book, self.out.display());
+        output::line(format_args!("{} prices for `{}` written to {}", drafted.list.prices.len(), self.book, self.out.display()));
         let counts = |counts: &mut dyn Iterator<Item = (String, usize)>| {
             counts.map(|(what, n)| format!("{n} {what}")).collect::<Vec<_>>().join(", ")
         };
         if !offers.left_out.is_empty() {
-            println!("left out of the file: {}", counts(&mut offers.left_out.iter().map(|(what, n)| (format!("({what})"), *n))));
+            output::line(format_args!(
+                "left out of the file: {}",
+                counts(&mut offers.left_out.iter().map(|(what, n)| (format!("({what})"), *n)))
+            ));
         }
         if !offers.ignored.is_empty() {
-            println!("figures that nothing is billed by: {}", counts(&mut offers.ignored.iter().map(|(what, n)| (what.clone(), *n))));
+            output::line(format_args!(
+                "figures that nothing is billed by: {}",
+                counts(&mut offers.ignored.iter().map(|(what, n)| (what.clone(), *n)))
+            ));
         }
         for problem in &drafted.refused {
-            println!("left out: {problem}");
+            output::line(format_args!("left out: {problem}"));
         }
         if !drafted.list.rounded.is_empty() {
-            println!("\nRounded, because a price is a whole number of millionths of a millionth of a dollar:");
+            output::line("\nRounded, because a price is a whole number of millionths of a millionth of a dollar:");
             let row = |rounding: &Rounding| {
                 let Rounding { route, figure, written, stored } = rounding.clone();
                 [route, figure, written, stored]
             };
             output::table(["MODEL", "FIGURE", "WRITTEN", "STORED"], &drafted.list.rounded.iter().map(row).collect::<Vec<_>>());
         }
-        println!();
+        output::line("");
         match diff {
             Some(diff) => changes::print(diff),
-            None => println!("Not compared with anything: set BELLWETHER_ADMIN_TOKEN for the running gateway, or give --database FILE."),
+            None => {
+                output::line("Not compared with anything: set BELLWETHER_ADMIN_TOKEN for the running gateway, or give --database FILE.");
+            }
         }
-        println!("Nothing is published yet: bellwether prices publish {}", self.out.display());
+        output::line(format_args!("Nothing is published yet: bellwether prices publish {}", self.out.display()));
     }
 }
 
@@ -166,7 +177,7 @@ impl Import {
 fn usable(
     route: String,
     entry: &Entry,
-    markup: Ppm,
+    markup: Markup,
     alone: impl Fn(ListedPrice) -> PriceList,
     calendars: &Calendars,
 ) -> Result<(ListedPrice, Vec<Rounding>), String> {

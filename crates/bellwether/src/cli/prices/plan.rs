@@ -51,7 +51,7 @@ impl Plan {
                     output::json(&version);
                 } else {
                     let [plan, multiplier, from] = ["/plan", "/multiplier", "/effective_from"].map(|at| output::text(&version, at));
-                    println!("plan {plan}: multiplier {multiplier} from {from}");
+                    output::line(format_args!("plan {plan}: multiplier {multiplier} from {from}"));
                 }
             }
             Self::List { json } => {

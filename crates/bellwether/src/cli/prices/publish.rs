@@ -55,12 +55,12 @@ impl Publish {
         } else {
             let count = |what: &str| published[what].as_u64().unwrap_or(0);
             let from = output::text(&published, "/effective_from");
-            println!(
+            output::line(format_args!(
                 "{} prices hold from {from}; {} ended with that, {} stay as they were",
                 count("new"),
                 count("ended"),
                 count("unchanged")
-            );
+            ));
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -55,10 +55,11 @@ impl Show {
         }
         for (n, price) in prices["data"].as_array().into_iter().flatten().enumerate() {
             if n > 0 {
-                println!();
+                output::line("");
             }
             show(price);
         }
+        output::line("\nTokens of kinds that are not listed cost what `input` and `output` cost.");
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -80,40 +81,39 @@ impl List {
 fn show(price: &Value) {
     let text = |at: &str| output::text(price, at);
     let place = [text("/deployment"), text("/route"), text("/model")].into_iter().find(|place| !place.is_empty()).unwrap_or_default();
-    println!(
-        "{place}: version {} in {}, {}, {} by {}",
-        text("/version"),
-        text("/book"),
-        text("/state"),
-        text("/origin"),
-        text("/published_by")
-    );
+    let [version, book, state, origin, by] = ["/version", "/book", "/state", "/origin", "/published_by"].map(text);
+    output::line(format_args!("{place}: version {version} in {book}, {state}, {origin} by {by}"));
     let until = Some(text("/effective_to")).filter(|end| !end.is_empty()).map(|end| format!(" to {end}")).unwrap_or_default();
-    println!("  holds from {}{until}", text("/effective_from"));
+    output::line(format_args!("  holds from {}{until}", text("/effective_from")));
     let problem = text("/problem");
     if !problem.is_empty() {
-        println!("  {problem}");
+        output::line(format_args!("  {problem}"));
     }
     let currency = text("/currency");
     for (name, figure) in figures(&price["price"]) {
         let per = if name == "web_search" { "thousand" } else { "million" };
-        println!("  {name:<24} {figure} {currency} a {per}");
+        output::line(format_args!("  {name:<24} {figure} {currency} a {per}"));
     }
     let least = text("/price/min_charge");
     if !least.is_empty() {
-        println!("  at least {least} {currency} a request");
+        output::line(format_args!("  at least {least} {currency} a request"));
     }
     for entry in price["price"]["overrides"].as_array().into_iter().flatten() {
         let changes: Vec<String> = figures(entry).map(|(name, figure)| format!("{name} {figure}")).collect();
-        println!("  when {}: {}", condition(entry), changes.join(", "));
+        output::line(format_args!("  when {}: {}", condition(entry), changes.join(", ")));
     }
 }
 
-/// The rates of a price or an override; everything else in it has a name of its own.
+/// The rates of a price or an override; everything else in it has a name of its own. What goes along with `input` or
+/// `output` is left out: a closed price repeats them for every kind of token.
 fn figures(price: &Value) -> impl Iterator<Item = (&str, &str)> {
     let other = ["min_charge", "overrides", "currency", "time_basis", "input_tokens_over", "service_tier", "window"];
     let rates = price.as_object().into_iter().flatten().filter(move |(name, _)| !other.contains(&name.as_str()));
-    rates.filter_map(|(name, figure)| Some((name.as_str(), figure.as_str()?)))
+    let own = rates.filter_map(|(name, figure)| Some((name.as_str(), figure.as_str()?)));
+    own.filter(|(name, figure)| {
+        let leader = ["input", "output"].into_iter().find(|leader| name.len() > leader.len() && name.starts_with(leader));
+        leader.is_none_or(|leader| price[leader].as_str() != Some(*figure))
+    })
 }
 
 fn condition(entry: &Value) -> String {

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::hours::{QuietHours, peak_windows};
 use crate::{
     catalog::Entry,
-    money::parse_scaled,
+    money::{Currency, parse_scaled},
     price::{PriceInput, PriceOverrideInput},
 };
 
@@ -139,8 +139,6 @@ impl Record {
             Some("price marked as suspect")
         } else if !priced {
             Some("no price for input or output tokens")
-        } else if prices.currency != "USD" {
-            Some("not priced in US dollars")
         } else if self.key().contains(['\t', '\n']) {
             Some("name cannot be used")
         } else {
@@ -189,7 +187,9 @@ impl Prices {
                 overrides.push(PriceOverrideInput { window: Some(window), rates: rates(&peak, false), ..PriceOverrideInput::default() });
             }
         }
-        let mut price = PriceInput { rates: rates(&base, derive), overrides, ..PriceInput::default() };
+        let currency = Currency::new(&self.currency).ok_or_else(|| format!("`{}` is not a currency such as USD", self.currency))?;
+        let currency = Some(currency).filter(|currency| *currency != Currency::USD);
+        let mut price = PriceInput { currency, rates: rates(&base, derive), overrides, ..PriceInput::default() };
         if let Some(search) = self.units.get(WEB_SEARCH).map(Unit::lowest).transpose()? {
             price.rates.insert("web_search".to_owned(), plain(search).into_owned());
         }

@@ -45,6 +45,7 @@ fn check_refused(prices: &str, problem: &str) {
 fn what_cannot_be_read_is_named_with_its_line() {
     let rates = r#""currency":"USD","per_million_tokens":{"input":"1","output":"2"}"#;
     check_refused(r#"{"currency":"USD","per_million_tokens":{"input":1,"output":2}}"#, "expected a string");
+    check_refused(r#"{"currency":"dollars","per_million_tokens":{"input":"1","output":"2"}}"#, "`dollars` is not a currency");
     check_refused(&format!(r#"{{{rates},"surcharge":"1"}}"#), "unknown field `surcharge`");
     let off_peak = |windows: &str, prices: &str| format!(r#"{{{rates},"off_peak":{{"windows":[{windows}],"prices":{{{prices}}}}}}}"#);
     check_refused(&off_peak(r#"{"hours_utc":"10-12","weekdays":[1]}"#, r#""input":"0.5""#), "`10-12` is not a span");
@@ -57,6 +58,14 @@ fn what_cannot_be_read_is_named_with_its_line() {
     assert!(error("{\n\"models\":[]}").starts_with("line 2 of the catalog: not a catalog file: missing field `schema`"));
     assert!(error("rubbish").contains("a tab"));
     assert!(offers("").unwrap().entries.is_empty());
+}
+
+#[test]
+fn an_offer_in_another_currency_keeps_it() {
+    let text = r#"{"schema":1,"models":[{"provider":"a","id":"b","mode":"chat",
+        "prices":{"currency":"CNY","per_million_tokens":{"input":"1","output":"2"}}}]}"#;
+    let offers = offers(text).unwrap();
+    assert_eq!(offers.entries[0].price.currency.map(|currency| currency.to_string()), Some("CNY".to_owned()));
 }
 
 #[test]
