@@ -1,4 +1,4 @@
-//! The callers' view of their money: `/v1/billing/balance`, `/requests/{id}`, `/cost-report`, `/usage`, and the
+//! The callers' view of their money: `/v1/billing/balance`, `/requests/{id}`, `/cost-report`, `/usage`, `/budgets`, and the
 //! redemption of codes.
 //!
 //! What reads has what is queued written first, so that a caller finds the answer it just got. A viewer sees one account and one
@@ -126,6 +126,11 @@ impl BillingApi {
                 self.ledger.flush().await;
                 ok(&report::read(self.ledger.reader(), viewer, &period).await?)
             }
+            Route::Budgets => {
+                no_query(query)?;
+                self.ledger.flush().await;
+                ok(&budgets(&self.ledger, viewer).await?)
+            }
             Route::Usage => usage::answer(self, viewer, query).await,
             Route::Redeem => {
                 no_query(query)?;
@@ -137,6 +142,15 @@ impl BillingApi {
     fn now(&self) -> Timestamp {
         Timestamp::from_microsecond(self.ledger.clock().unix_us()).unwrap_or(Timestamp::UNIX_EPOCH)
     }
+}
+
+/// The budgets that the viewer's key falls under; without a key, those of the account.
+async fn budgets(ledger: &Ledger, viewer: &Viewer) -> Result<serde_json::Value, ApiError> {
+    let data = match viewer.key {
+        Some(key) => ledger.budgets_of_key(viewer.org, viewer.mode, key).await?,
+        None => ledger.budgets(viewer.org, viewer.mode),
+    };
+    Ok(serde_json::json!({ "object": "list", "data": data }))
 }
 
 /// Microseconds since 1970 as RFC 3339.

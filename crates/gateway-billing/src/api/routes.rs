@@ -11,6 +11,7 @@ pub(super) enum Route {
     Receipt,
     CostReport,
     Usage,
+    Budgets,
     Redeem,
 }
 
@@ -24,11 +25,12 @@ enum Verb {
 }
 
 /// Below `/v1/billing`. `{…}` stands for one segment that is not empty.
-const ROUTES: [(Verb, &str, Route); 5] = [
+const ROUTES: [(Verb, &str, Route); 6] = [
     (Verb::Read, "/balance", Route::Balance),
     (Verb::Read, "/requests/{id}", Route::Receipt),
     (Verb::Read, "/cost-report", Route::CostReport),
     (Verb::Read, "/usage", Route::Usage),
+    (Verb::Read, "/budgets", Route::Budgets),
     (Verb::Act, "/codes/redeem", Route::Redeem),
 ];
 

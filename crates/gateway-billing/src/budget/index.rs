@@ -82,7 +82,7 @@ impl Budget {
     }
 
     /// The gauge that counts this spender, if the budget is about them at all.
-    fn of(&self, spender: &Spender<'_>) -> Option<Arc<Gauge>> {
+    pub(crate) fn of(&self, spender: &Spender<'_>) -> Option<Arc<Gauge>> {
         fn pick<T: PartialEq + ToString>(budget: &Budget, whose: &Whose<T>, is: Option<T>) -> Option<Arc<Gauge>> {
             match (whose, is) {
                 (Whose::One(one), Some(is)) => (*one == is).then(|| budget.gauge("")),

@@ -4,7 +4,7 @@ mod load;
 
 use std::sync::Arc;
 
-use gateway_core::{Mode, OrgId};
+use gateway_core::{KeyId, Mode, OrgId, TeamId, UserId};
 use rusqlite::params;
 use serde::Serialize;
 use sqlx::Row as _;
@@ -18,7 +18,7 @@ use crate::{
     budget::{
         BudgetId, Period, Rule, Scope, Spec, Terms,
         gauge::{Gauge, level},
-        index::Budget,
+        index::{Budget, Spender},
     },
     error::LedgerError,
     journal::Scope as CommitScope,
@@ -272,6 +272,30 @@ impl Ledger {
         let now_us = self.clock.unix_us();
         let all = self.budgets.of_org(account);
         all.iter().filter(|budget| budget.spec.currency == Currency::of(mode)).map(|budget| view(budget, now_us)).collect()
+    }
+
+    /// The budgets that a key's requests fall under, oldest first; of one for each, what counts for this key. Those for end
+    /// users are among them, since any request may name one.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn budgets_of_key(&self, account: OrgId, mode: Mode, key: KeyId) -> Result<Vec<BudgetView>, LedgerError> {
+        let row = sqlx::query("SELECT team, user FROM api_key WHERE id = ?1").bind(key.as_bytes().to_vec());
+        let (mut team, mut user) = (None, None);
+        if let Some(row) = row.fetch_optional(self.reader()).await? {
+            let id = |column| row.try_get::<Option<Vec<u8>>, _>(column).map(|id| id.and_then(|id| <[u8; 16]>::try_from(id).ok()));
+            (team, user) = (id(0)?.map(TeamId::from_bytes), id(1)?.map(UserId::from_bytes));
+        }
+        let (now_us, currency) = (self.clock.unix_us(), Currency::of(mode));
+        let spender = Spender { org: account, key, team, user, tag: None, currency };
+        let views = self.budgets.of_org(account).into_iter().filter(|budget| budget.spec.currency == currency).filter_map(|budget| {
+            if matches!(budget.spec.scope, Scope::Tag(_)) {
+                return Some(view(&budget, now_us));
+            }
+            let gauge = budget.of(&spender)?;
+            Some(BudgetView { current: Some(now(&gauge, &budget.terms.load(), now_us)), ..view(&budget, now_us) })
+        });
+        Ok(views.collect())
     }
 
     /// The periods of a budget, newest first, at most `limit`.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use gateway_billing::{
     budget::{Every, Period, Scope, Whose},
     hold::{Billing as _, FinalUsage, Refusal, ReleaseReason},
-    ledger::{BudgetChange, BudgetView, Enforcement, Ledger, NewBudget},
+    ledger::{BudgetChange, BudgetView, Enforcement, Ledger, NewBudget, NewKey},
     money::Nano,
 };
 use gateway_core::{Fault, Mode, OrgId, testing::Act, testing::deployment};
@@ -245,6 +245,41 @@ async fn a_lower_cap_holds_at_once_and_is_recorded() {
     assert!(stage.ledger.budgets(stage.org, Mode::Live).is_empty());
     let again: BudgetView = stage.ledger.create_budget(new(Scope::Org, 1_000_000_000, total())).await.unwrap();
     assert_ne!(again.id, budget.id, "the name is free again");
+}
+
+#[tokio::test]
+async fn a_key_is_shown_the_budgets_it_falls_under_and_no_others() {
+    let stage = Stage::new(1_000_000_000).await;
+    let team = stage.ledger.create_team("Acme", "blue").await.unwrap();
+    stage.ledger.create_user("Acme", "ann", Some("blue")).await.unwrap();
+    let key = |name: &str, user: Option<&str>| NewKey {
+        account: "Acme".to_owned(),
+        mode: Mode::Live,
+        user: user.map(str::to_owned),
+        team: None,
+        name: name.to_owned(),
+        models: None,
+        expires_at: None,
+    };
+    let anns = stage.ledger.create_key(key("ann", Some("ann"))).await.unwrap().record;
+    let other = stage.ledger.create_key(key("service", None)).await.unwrap().record;
+    assert_eq!((anns.team, other.team), (Some(team.id), None));
+    for budget in [
+        new(Scope::Org, 100, total()),
+        new(Scope::Team(Whose::One(team.id)), 90, total()),
+        new(Scope::User(Whose::Each), 80, total()),
+        new(Scope::Key(Whose::One(other.id)), 70, total()),
+        new(tag("x"), 60, total()),
+        NewBudget { mode: Mode::Test, ..new(Scope::Org, 50, total()) },
+    ] {
+        stage.ledger.create_budget(budget).await.unwrap();
+    }
+    let shown = async |key| {
+        let budgets = stage.ledger.budgets_of_key(stage.org, Mode::Live, key).await.unwrap();
+        budgets.iter().map(|budget| (budget.scope, budget.current.as_ref().unwrap().left.amount.get())).collect::<Vec<_>>()
+    };
+    assert_eq!(shown(anns.id).await, [("org", 100), ("team", 90), ("user", 80), ("tag", 60)]);
+    assert_eq!(shown(other.id).await, [("org", 100), ("key", 70), ("tag", 60)]);
 }
 
 #[tokio::test]
