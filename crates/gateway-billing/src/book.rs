@@ -134,6 +134,14 @@ impl Wallet {
         Ok(())
     }
 
+    /// What [`Wallet::settle`] would take now for a hold of `held` with overruns from the balance.
+    pub(crate) fn payable(&self, held: Nano, charge: Nano) -> Nano {
+        if charge <= held {
+            return charge;
+        }
+        charge.min(plus(held, self.reading().available()))
+    }
+
     /// Charges a hold of `held`: first the hold, then the free balance; frees the rest. `queue` runs under the lock.
     pub(crate) fn settle(&self, held: Nano, charge: Nano, overrun: Overrun, queue: impl FnOnce(Taken)) -> Taken {
         let mut balance = self.balance.lock();

@@ -7,7 +7,7 @@ use crate::{
     clock::Instant,
     deployment::Deployment,
     fault::{Fault, FaultKind},
-    meter::PartialUsage,
+    meter::{PartialUsage, Used},
 };
 
 /// One try. All attempts of a call share the call and the money held for it.
@@ -23,6 +23,8 @@ pub struct Attempt {
     pub deadline: Instant,
     /// Most output tokens per choice that are paid for.
     pub output_limit: Option<u32>,
+    /// Where the call's attempts are recorded, and who knows what an answer costs.
+    pub log: Arc<dyn AttemptLog>,
 }
 
 /// How far a failed attempt got, which decides what the provider may bill.
@@ -64,13 +66,22 @@ impl AttemptEnd {
     }
 }
 
-/// Where routing records attempts. Implementations are memory only and never block: they run in `Drop` too.
+/// Where routing records attempts, and who says what their answer costs. Implementations are memory only and never block:
+/// they run in `Drop` too.
 pub trait AttemptLog: Send + Sync {
     /// The attempt is about to be sent.
     fn started(&self, attempt: &Attempt);
 
     /// Attempt `ordinal` ended; `seen` is what is known of its usage. Called exactly once for each `started`.
     fn ended(&self, ordinal: u32, end: AttemptEnd, seen: &PartialUsage);
+
+    /// What the caller pays for an answer of `deployment` that has come to this by its end: the decimal that is written
+    /// into the answer, and the figure it is settled at. `None`: nobody charges for it. Codecs ask when the last report of
+    /// usage is about to go out, which is once an answer; so it may allocate.
+    fn price(&self, deployment: &Arc<Deployment>, used: &Used) -> Option<Box<str>> {
+        let _ = (deployment, used);
+        None
+    }
 }
 
 /// A log for calls that cost nothing.

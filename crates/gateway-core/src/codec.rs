@@ -9,13 +9,16 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode, request, response};
 
 use crate::{
+    attempt::Attempt,
     call::Call,
     deployment::Deployment,
     fault::{Fault, FaultKind, Origin, Retry},
     id::RequestId,
     ir::{ChatRequest, ChatResponse, Event, FinishReason},
     losses::{Loss, Losses},
+    meter::Used,
     peek::Peek,
+    pricer::Pricer,
     protocol::Protocol,
     usage::Usage,
 };
@@ -85,14 +88,23 @@ pub struct RenderCtx {
     pub created: u64,
     /// Whether the caller wants usage in the stream.
     pub stream_usage: bool,
+    /// Tells what the answer costs its caller, which is written beside its final usage.
+    pub price: Pricer,
 }
 
 impl RenderCtx {
     /// The context of an attempt's answer.
     #[must_use]
-    pub fn of(call: &Call, model: Arc<str>) -> Self {
-        let since = call.ctx().received_at.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        Self { request_id: call.ctx().request_id, model, created: since.as_secs(), stream_usage: call.peek().stream_usage }
+    pub fn of(attempt: &Attempt) -> Self {
+        let (ctx, peek) = (attempt.call.ctx(), attempt.call.peek());
+        let since = ctx.received_at.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        Self {
+            request_id: ctx.request_id,
+            model: Arc::clone(&attempt.deployment.model),
+            created: since.as_secs(),
+            stream_usage: peek.stream_usage,
+            price: Pricer::of(attempt),
+        }
     }
 }
 
@@ -248,8 +260,9 @@ pub trait EventEncoder: Send {
     /// Writes what the event means in the caller's protocol, which may be nothing.
     fn encode(&mut self, event: &Event<'_>, out: &mut BytesMut, losses: &mut Losses);
 
-    /// Writes the end of the stream, its terminator included.
-    fn finish(&mut self, out: &mut BytesMut);
+    /// Writes the end of the stream, its terminator included. `used` is what the whole answer has come to, for the price
+    /// that stands beside its usage ([`RenderCtx::price`]).
+    fn finish(&mut self, used: &Used, out: &mut BytesMut);
 
     /// Writes the protocol's own error event in mid-stream and whatever must follow it; no clean terminator.
     fn interrupt(&mut self, fault: &Fault, out: &mut BytesMut);
@@ -338,10 +351,12 @@ pub trait Egress: Send + Sync {
     /// Reads a streamed answer.
     fn event_decoder(&self, memo: Memo) -> Box<dyn EventDecoder>;
 
-    /// The fast path of a stream: forwards slices, swaps `model`, drops frames that only we asked for.
+    /// The fast path of a stream: forwards slices, swaps `model`, writes the price beside the final usage, drops frames that
+    /// only we asked for.
     fn relay(&self, ctx: &RelayCtx) -> Box<dyn Relay>;
 
-    /// The fast path of a whole answer: swaps the top-level `model` and reports usage and finish; every other byte stays.
+    /// The fast path of a whole answer: swaps the top-level `model`, writes the price into the usage, and reports usage and
+    /// finish; every other byte stays.
     ///
     /// # Errors
     /// The body is not an answer of this protocol, or it is an error inside a 200.

@@ -13,6 +13,32 @@ pub struct PartialUsage {
     pub content_bytes: u64,
 }
 
+/// What an answer has come to, as the codec that writes it has seen: the figures that its meter shows and that it is
+/// charged by.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Used {
+    /// What the provider has reported; cumulative reports overwrite.
+    pub usage: Usage,
+    /// The provider's final report is among it.
+    pub is_final: bool,
+    /// Bytes of content produced.
+    pub content_bytes: u64,
+}
+
+impl Used {
+    /// Takes in what the meter is told.
+    pub fn see(&mut self, signal: &Signal) {
+        match signal {
+            Signal::Content { bytes } => self.content_bytes = self.content_bytes.saturating_add(*bytes as u64),
+            Signal::Usage { usage, is_final } => {
+                self.usage.restate(usage);
+                self.is_final |= is_final;
+            }
+            Signal::Commit | Signal::Finish(_) | Signal::Fault(_) | Signal::Loss(_) => {}
+        }
+    }
+}
+
 /// A reading of a [`Meter`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MeterSnapshot {

@@ -10,9 +10,9 @@ use crate::{
     codec::{RenderCtx, Signal},
     deployment::Deployment,
     fault::Fault,
-    ir::{ChatResponse, PartBody},
+    ir::{ChatResponse, Choice, PartBody},
     losses::Losses,
-    meter::Meter,
+    meter::{Meter, Used},
     stream::{Pump, StreamBody, StreamLimits},
 };
 
@@ -74,7 +74,7 @@ impl Reply {
         let mut head = ReplyHead::of(attempt);
         let meter = Meter::new();
         record_whole(response, &meter);
-        let ctx = RenderCtx::of(&attempt.call, Arc::clone(&attempt.deployment.model));
+        let ctx = RenderCtx::of(attempt);
         let body = attempt.call.ingress().encode(response, &ctx, &mut head.losses);
         Self { head, body: ReplyBody::Whole(body), meter }
     }
@@ -111,9 +111,24 @@ pub fn record_whole(response: &ChatResponse, meter: &Meter) {
         meter.record(Signal::Usage { usage: usage.clone(), is_final: true });
     }
     for choice in &response.choices {
-        meter.record(Signal::Content { bytes: choice.parts.iter().map(|part| content_bytes(&part.body)).sum() });
+        meter.record(Signal::Content { bytes: content_of(choice) });
         meter.record(Signal::Finish(choice.finish.reason));
     }
+}
+
+impl From<&ChatResponse> for Used {
+    /// What a whole answer has used, as [`record_whole`] tells the meter.
+    fn from(response: &ChatResponse) -> Self {
+        Self {
+            usage: response.usage.clone().unwrap_or_default(),
+            is_final: response.usage.is_some(),
+            content_bytes: response.choices.iter().map(|choice| content_of(choice) as u64).sum(),
+        }
+    }
+}
+
+fn content_of(choice: &Choice) -> usize {
+    choice.parts.iter().map(|part| content_bytes(&part.body)).sum()
 }
 
 fn content_bytes(body: &PartBody) -> usize {

@@ -17,6 +17,9 @@ macro_rules! usage {
             /// The provider's own total of the output side, where it states one.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub reported_output: Option<u64>,
+            /// What the provider says it bills for the answer, in billionths of a dollar, rounded up.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub reported_cost: Option<u64>,
             /// The tier the provider says it served, which may differ from the one asked for.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub service_tier: Option<Box<str>>,
@@ -33,6 +36,7 @@ macro_rules! usage {
                 $(if later.$field.is_some() { self.$field = later.$field; })*
                 if later.reported_input.is_some() { self.reported_input = later.reported_input; }
                 if later.reported_output.is_some() { self.reported_output = later.reported_output; }
+                if later.reported_cost.is_some() { self.reported_cost = later.reported_cost; }
                 if later.service_tier.is_some() { self.service_tier.clone_from(&later.service_tier); }
             }
 

@@ -4,7 +4,7 @@ use std::{collections::VecDeque, hint::black_box, sync::Arc};
 
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use gateway_core::{Egress, Ingress, Memo, Relay, RelayCtx, RenderCtx, RequestId, stream::Transcoder};
+use gateway_core::{Egress, Ingress, Memo, Pricer, Relay, RelayCtx, RenderCtx, RequestId, stream::Transcoder};
 use gateway_wire::{
     anthropic::{AnthropicEgress, AnthropicIngress},
     gemini::GeminiEgress,
@@ -14,7 +14,13 @@ use gateway_wire::{
 };
 
 fn render() -> RenderCtx {
-    RenderCtx { request_id: RequestId::from_bytes([7; 16]), model: Arc::from("public-model"), created: 0, stream_usage: true }
+    RenderCtx {
+        request_id: RequestId::from_bytes([7; 16]),
+        model: Arc::from("public-model"),
+        created: 0,
+        stream_usage: true,
+        price: Pricer::default(),
+    }
 }
 
 fn requests(c: &mut Criterion) {

@@ -5,8 +5,10 @@
 
 pub mod anthropic;
 mod controls;
+mod edits;
 pub mod gemini;
 pub mod json;
+mod nano;
 pub mod openai_chat;
 pub mod retry_after;
 pub mod seal;

@@ -6,7 +6,10 @@ use std::{collections::VecDeque, sync::Arc};
 
 use allocation_counter::measure;
 use bytes::{Bytes, BytesMut};
-use gateway_core::{Egress, Framer, Memo, Relay, RelayCtx, RenderCtx, RequestId, Signal};
+use gateway_core::{
+    Attempt, AttemptEnd, AttemptLog, Deployment, DeploymentId, Egress, Framer, Memo, ModelLimits, OnLoss, PartialUsage, Pricer, ProviderId,
+    Quirks, Relay, RelayCtx, RenderCtx, RequestId, Signal, Timeouts, Used,
+};
 use gateway_wire::{anthropic::AnthropicEgress, gemini::GeminiEgress, openai_chat::OpenAiChatEgress, sse::SseFramer};
 
 /// Enough that a buffer which grows with the stream would show.
@@ -19,8 +22,39 @@ fn chunks(event: &str, count: usize) -> Vec<Bytes> {
     (0..count).map(|_| read.split_to(event.len()).freeze()).collect()
 }
 
+/// Nobody asks what an answer costs before it has ended.
+struct Unasked;
+
+impl AttemptLog for Unasked {
+    fn started(&self, _attempt: &Attempt) {}
+
+    fn ended(&self, _ordinal: u32, _end: AttemptEnd, _seen: &PartialUsage) {}
+
+    fn price(&self, _deployment: &Arc<Deployment>, used: &Used) -> Option<Box<str>> {
+        panic!("asked in mid-stream, for {used:?}")
+    }
+}
+
+fn deployment() -> Deployment {
+    Deployment {
+        id: DeploymentId::new("d"),
+        provider: ProviderId::new("p"),
+        model: Arc::from("public"),
+        upstream_model: Arc::from("upstream-1"),
+        protocol: gateway_wire::OPENAI_CHAT,
+        weight: 1,
+        limits: ModelLimits { output_tokens_max: None, context_window: None },
+        timeouts: Timeouts::default(),
+        on_loss: OnLoss::Report,
+        quirks: Quirks::default(),
+        notice: None,
+    }
+}
+
 fn ctx() -> RelayCtx {
-    let render = RenderCtx { request_id: RequestId::from_bytes([7; 16]), model: Arc::from("public"), created: 1, stream_usage: true };
+    let request_id = RequestId::from_bytes([7; 16]);
+    let price = Pricer::new(Arc::new(Unasked), Arc::new(deployment()));
+    let render = RenderCtx { request_id, model: Arc::from("public"), created: 1, stream_usage: true, price };
     RelayCtx { render, memo: Memo::default() }
 }
 

@@ -8,7 +8,7 @@ use std::{collections::VecDeque, sync::Arc};
 use bytes::Bytes;
 use cassettes::Cassette;
 use gateway_core::{
-    Deployment, DeploymentId, Egress, FaultKind, Ingress, Losses, Memo, ModelLimits, OnLoss, ProviderId, Quirks, Relay, RelayCtx,
+    Deployment, DeploymentId, Egress, FaultKind, Ingress, Losses, Memo, ModelLimits, OnLoss, Pricer, ProviderId, Quirks, Relay, RelayCtx,
     RenderCtx, RequestId, Signal, Target, Timeouts, Usage,
     ir::{ChatResponse, Event, PartBody},
     stream::{Fold, Transcoder},
@@ -168,7 +168,13 @@ fn deployment(model: &str) -> Deployment {
 }
 
 fn render() -> RenderCtx {
-    RenderCtx { request_id: RequestId::from_bytes([7; 16]), model: Arc::from("public"), created: 0, stream_usage: true }
+    RenderCtx {
+        request_id: RequestId::from_bytes([7; 16]),
+        model: Arc::from("public"),
+        created: 0,
+        stream_usage: true,
+        price: Pricer::default(),
+    }
 }
 
 fn relay_ctx() -> RelayCtx {

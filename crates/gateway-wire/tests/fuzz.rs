@@ -4,7 +4,7 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use bytes::Bytes;
-use gateway_core::{Egress, Framer, KeySpan, Memo, RelayCtx, RenderCtx, RequestId, WireError};
+use gateway_core::{Egress, Framer, KeySpan, Memo, Pricer, RelayCtx, RenderCtx, RequestId, WireError};
 use gateway_wire::{
     anthropic::AnthropicEgress,
     gemini::GeminiEgress,
@@ -333,7 +333,13 @@ const STREAMS: [(&dyn Egress, &[&[u8]]); 3] = [
 
 /// What a relay sends of a stream, and whether it found it sound.
 fn relayed(egress: &dyn Egress, chunks: &[&[u8]]) -> (Vec<u8>, bool) {
-    let render = RenderCtx { request_id: RequestId::from_bytes([7; 16]), model: Arc::from("public"), created: 1, stream_usage: true };
+    let render = RenderCtx {
+        request_id: RequestId::from_bytes([7; 16]),
+        model: Arc::from("public"),
+        created: 1,
+        stream_usage: true,
+        price: Pricer::default(),
+    };
     let mut relay = egress.relay(&RelayCtx { render, memo: Memo::default() });
     let mut out = VecDeque::new();
     let fed = chunks.iter().try_for_each(|chunk| relay.push(Bytes::copy_from_slice(chunk), &mut out, &mut |_signal| {}));

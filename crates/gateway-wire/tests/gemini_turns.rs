@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use gateway_core::{
-    Deployment, DeploymentId, Egress, Ingress, Losses, Memo, ModelLimits, OnLoss, ProviderId, Quirks, RenderCtx, RequestId, Target,
+    Deployment, DeploymentId, Egress, Ingress, Losses, Memo, ModelLimits, OnLoss, Pricer, ProviderId, Quirks, RenderCtx, RequestId, Target,
     Timeouts,
 };
 use gateway_wire::{GEMINI, anthropic::AnthropicIngress, gemini::GeminiEgress, openai_chat::OpenAiChatIngress};
@@ -29,7 +29,13 @@ fn answer(ids: bool) -> Value {
 fn second_request(ingress: &dyn Ingress, ids: bool, next: impl Fn(Value) -> Value) -> (Value, Vec<String>) {
     let egress = GeminiEgress::new();
     let answer = egress.decode(answer(ids).to_string().as_bytes(), &Memo::default()).expect("an answer");
-    let render = RenderCtx { request_id: RequestId::from_bytes([7; 16]), model: Arc::from("public"), created: 0, stream_usage: true };
+    let render = RenderCtx {
+        request_id: RequestId::from_bytes([7; 16]),
+        model: Arc::from("public"),
+        created: 0,
+        stream_usage: true,
+        price: Pricer::default(),
+    };
     let shown = ingress.encode(&answer, &render, &mut Losses::new());
     let body = next(serde_json::from_slice(&shown).expect("JSON")).to_string();
     let head = http::Request::post("/").body(()).expect("a head").into_parts().0;

@@ -46,8 +46,7 @@ impl Provider for Echo {
         let usage = Usage { input_uncached: Some(words(&text)), output_text: Some(words(&text)), ..Usage::default() };
         if request.stream {
             let mut events = events(&text, usage).into_iter();
-            let encoder =
-                attempt.call.ingress().event_encoder(&gateway_core::RenderCtx::of(&attempt.call, Arc::clone(&attempt.deployment.model)));
+            let encoder = attempt.call.ingress().event_encoder(&gateway_core::RenderCtx::of(&attempt));
             let pump = EventPump::new(move || std::future::ready(events.next()), encoder);
             return Ok(Reply::stream(&attempt, Box::new(pump), attempt.deadline));
         }

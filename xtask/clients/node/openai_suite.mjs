@@ -29,6 +29,7 @@ const checks = {
       assert.equal(answer.model, model);
       assert.ok(answer.choices[0].message.content);
       assert.ok(answer.usage.total_tokens > 0);
+      assert.match(answer.usage.cost, /^\d+\.\d{9}$/);
     }
   },
 

@@ -27,6 +27,7 @@ def answers_whole():
         assert answer.content[0].type == "text" and answer.content[0].text, answer
         assert answer.stop_reason in ("end_turn", "max_tokens"), answer
         assert answer.usage.input_tokens > 0 and answer.usage.output_tokens > 0, answer.usage
+        assert isinstance(answer.usage.cost, str) and float(answer.usage.cost) > 0, answer.usage
 
 
 @check

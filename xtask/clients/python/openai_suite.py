@@ -56,6 +56,7 @@ def answers_whole():
         usage = answer.usage
         assert usage.prompt_tokens > 0 and usage.completion_tokens > 0, usage
         assert usage.total_tokens == usage.prompt_tokens + usage.completion_tokens, usage
+        assert isinstance(usage.cost, str) and float(usage.cost) > 0, usage
 
 
 @check
@@ -64,6 +65,7 @@ def tells_what_it_did_in_headers():
     assert raw.headers["x-bellwether-request-id"].startswith("req_"), raw.headers
     assert raw.headers["x-bellwether-attempts"] == "1", raw.headers
     assert float(raw.headers["x-bellwether-cost-usd"]) > 0, raw.headers
+    assert raw.parse().usage.cost == raw.headers["x-bellwether-cost-usd"], raw.headers
 
 
 @check
@@ -80,7 +82,7 @@ def streams():
                 text += choice.delta.content or ""
                 finish = choice.finish_reason or finish
         assert text and finish in ("stop", "length"), (text, finish)
-        assert usage and usage.total_tokens > 0, usage
+        assert usage and usage.total_tokens > 0 and float(usage.cost) > 0, usage
 
 
 @check

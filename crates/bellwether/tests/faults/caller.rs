@@ -25,6 +25,8 @@ pub(crate) struct Seen {
     pub(crate) text: String,
     /// Input and output, as the last report says.
     pub(crate) usage: Option<(i64, i64)>,
+    /// What the answer says it costs.
+    pub(crate) cost: Option<String>,
     /// The protocol's terminator, or its reason for the end of a whole answer.
     pub(crate) ended: bool,
     /// The protocol's error, and nothing after it.
@@ -112,6 +114,10 @@ impl Seen {
         let (input, output) = (usage[input].as_i64(), usage[output].as_i64());
         if input.is_some() || output.is_some() {
             self.usage = Some((input.unwrap_or(old_input), output.unwrap_or(old_output)));
+        }
+        if let Some(cost) = usage.get("cost") {
+            assert_eq!(self.cost, None, "stated twice");
+            self.cost = Some(cost.as_str().expect("a decimal in a string").to_owned());
         }
     }
 }

@@ -78,6 +78,7 @@ async fn check(caller: Caller, way: Way, shape: Shape, row: &Row) {
     let status = response.status().as_u16();
     let header = |name: &str| response.headers()[name].to_str().expect("text").to_owned();
     let (id, told) = (header("x-bellwether-request-id"), header("x-bellwether-attempts"));
+    let priced = response.headers().get("x-bellwether-cost-usd").map(|cost| cost.to_str().expect("text").to_owned());
     let text = response.text().await.expect("the gateway ends its answers cleanly");
     let seen = caller.read(&text, if status == 200 { shape } else { Shape::Whole });
     sees(row, way, status, &seen, &text);
@@ -88,6 +89,12 @@ async fn check(caller: Caller, way: Way, shape: Shape, row: &Row) {
     let served = attempts.iter().filter(|attempt| attempt["charged"] == true).count();
     assert_eq!(served, usize::from(row.charged != Charged::Nothing), "{receipt}");
     assert_eq!(nano(&receipt["charge"]), charge(row, way, &seen, bound_input(caller, shape)), "{receipt}");
+    // An answer that says what it used says what that costs, the same in all places.
+    assert_eq!(seen.cost.is_some(), seen.usage.is_some() && (seen.ended || row.charged == Charged::Reported), "{text}");
+    for stated in seen.cost.iter().chain(&priced) {
+        let charge = &receipt["charge"];
+        assert_eq!(Some(&**stated), charge["usd"].as_str().or(charge["xts"].as_str()), "{text}");
+    }
     // Revenue is what was charged, and what failed is the operator's loss.
     assert_eq!(-(rig.posted(4100) + rig.posted(4110)), nano(&receipt["charge"]), "{receipt}");
     let lost = match row.lost {

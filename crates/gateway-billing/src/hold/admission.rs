@@ -1,6 +1,7 @@
 //! A hold from its reservation to its end, and the log of the attempts it pays for.
 
 mod attempts;
+mod pricing;
 
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use gateway_core::{AttemptLog, Clock, Deployment, InputSize, PartialUsage, Reque
 use parking_lot::Mutex;
 use tokio::sync::OwnedSemaphorePermit;
 
-use self::attempts::Trying;
+use self::{attempts::Trying, pricing::Told};
 use super::{
     AdmitRequest, Allowances, LearnedSizes, PinnedPlan, PricedCandidate,
     sizing::{Size, hard_bound, input_estimate},
@@ -68,6 +69,8 @@ pub(super) struct Open {
     plan: PinnedPlan,
     input: InputSize,
     attempts: Mutex<Vec<Trying>>,
+    /// The price that the answer states, kept for its settlement.
+    told: Mutex<Option<Told>>,
 }
 
 /// Money held for one request. It ends once: by [`Admission::settle`], by [`Admission::release`], or by being dropped,
@@ -123,6 +126,7 @@ impl Admission {
             plan: request.plan,
             input: request.input,
             attempts: Mutex::new(Vec::with_capacity(1)),
+            told: Mutex::default(),
         });
         Ok(Self { open, slot: Some(slot), output_limit: size.output_limit, last_seen: Mutex::new(None) })
     }
@@ -210,7 +214,7 @@ impl Admission {
         let nothing =
             |open: &Open| Receipt { paid: Nano::ZERO, taken: Taken::default(), remaining: open.held.wallet.reading().available() };
         let Some(slot) = self.slot.take() else { return nothing(&self.open) };
-        let Some(draft) = self.open.draft(deployment, usage) else {
+        let Some(draft) = self.open.final_draft(deployment, usage) else {
             tracing::error!(id = %self.open.held.id, deployment = %deployment.id, "an answer came from where nothing was priced, or its charge does not fit the ledger; it is not charged");
             self.open.end_released(slot, Nano::ZERO);
             return nothing(&self.open);
@@ -291,9 +295,9 @@ impl Open {
             leaves = leaves_of(&Usage { reported_input: Some(bound), ..usage.clone() }).leaves;
         }
         let (charge, oddities) = charge_total(&candidate.price, self.plan.multiplier, &leaves, self.held.created_at).ok()?;
-        let attempt = self.attempts.lock().iter().rev().find(|trying| trying.deployment.id == deployment.id).map_or(1, |trying| trying.n);
+        let cost_reported = self.cost_reported(usage);
         Some(Draft {
-            attempt,
+            attempt: self.attempt_at(deployment),
             served: Served {
                 provider: deployment.provider.as_str().into(),
                 upstream_model: Arc::clone(&deployment.upstream_model),
@@ -309,9 +313,9 @@ impl Open {
             source,
             flags: flags.and(UsageFlags::of_charge(oddities)).bits(),
             charge,
-            cost,
-            cost_currency,
-            cost_reported: None,
+            cost: cost_reported.unwrap_or(cost),
+            cost_currency: cost_reported.map_or(cost_currency, |_| Currency::USD),
+            cost_reported,
         })
     }
 

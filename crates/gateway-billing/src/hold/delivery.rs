@@ -7,7 +7,7 @@ use std::{
 };
 
 use gateway_core::{
-    Clock, Deployment, Fault, Meter, MeterSnapshot, PartialUsage, clock,
+    Clock, Deployment, Fault, Meter, MeterSnapshot, PartialUsage, Usage, clock,
     stream::{Delivery, StreamEnd},
 };
 
@@ -92,25 +92,29 @@ fn verdict(end: StreamEnd, reading: &MeterSnapshot) -> Option<FinalUsage> {
 
 /// What all of an answer has used, whether or not the caller has it.
 pub(super) fn in_full(reading: &MeterSnapshot) -> FinalUsage {
-    if is_last_word(reading) {
-        FinalUsage::Reported(reading.usage.clone())
+    last_word(&reading.usage, reading.usage_final, reading.content_bytes)
+}
+
+/// What an answer is charged by that has come to this.
+pub(super) fn last_word(usage: &Usage, is_final: bool, content_bytes: u64) -> FinalUsage {
+    if is_final && tells_of_the_answer(usage, content_bytes) {
+        FinalUsage::Reported(usage.clone())
     } else {
-        FinalUsage::Counted(PartialUsage { usage: reading.usage.clone(), content_bytes: reading.content_bytes })
+        FinalUsage::Counted(PartialUsage { usage: usage.clone(), content_bytes })
     }
 }
 
 /// Whether the provider's final report tells what the answer has used. Some servers send one in which nothing stands, or
 /// nothing but a tier; charged as it is, it would make the answer free.
-fn is_last_word(reading: &MeterSnapshot) -> bool {
-    let usage = &reading.usage;
+fn tells_of_the_answer(usage: &Usage, content_bytes: u64) -> bool {
     let tells_output = usage.output_tokens() > 0 || usage.reported_output.is_some();
     let tells_input = usage.input_tokens() > 0 || usage.reported_input.is_some();
-    reading.usage_final && (tells_output || reading.content_bytes == 0 && tells_input)
+    tells_output || content_bytes == 0 && tells_input
 }
 
 #[cfg(test)]
 mod tests {
-    use gateway_core::{FaultKind, Usage};
+    use gateway_core::FaultKind;
 
     use super::*;
 

@@ -233,7 +233,14 @@ impl Service<Admitted> for InOrder {
 async fn try_one(provider: &ScriptedProvider, admitted: &Admitted, deployment: &Arc<Deployment>, ordinal: u32) -> Result<Reply, Fault> {
     let call = Arc::clone(&admitted.routed.call);
     let deadline = call.ctx().deadline;
-    let attempt = Attempt { call, deployment: Arc::clone(deployment), ordinal, deadline, output_limit: admitted.output_limit };
+    let attempt = Attempt {
+        call,
+        deployment: Arc::clone(deployment),
+        ordinal,
+        deadline,
+        output_limit: admitted.output_limit,
+        log: Arc::clone(&admitted.log),
+    };
     admitted.log.started(&attempt);
     let mut guard = Abandoned { admitted, ordinal, armed: true };
     let mut result = provider.attempt(attempt).await;

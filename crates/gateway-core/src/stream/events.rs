@@ -56,7 +56,7 @@ where
                 self.writer.tap.take_fault().map_or(Pumped::More, Pumped::Failed)
             }
             None if self.ended => {
-                self.writer.encoder.finish(&mut self.writer.buffer);
+                self.writer.encoder.finish(self.writer.tap.used(), &mut self.writer.buffer);
                 Pumped::End
             }
             None => Pumped::Failed(crate::codec::WireError::new("the provider's events ended without an end event").into_upstream_fault()),

@@ -4,6 +4,7 @@ use crate::{
     codec::Signal,
     fault::Fault,
     ir::{Delta, Event, PartKind},
+    meter::Used,
 };
 
 /// Turns events into the meter's signals. A transcoder has one, and so has a relay whose decoder reads along with the
@@ -12,6 +13,7 @@ use crate::{
 pub struct Tap {
     committed: bool,
     fault: Option<Fault>,
+    used: Used,
 }
 
 impl Tap {
@@ -24,14 +26,14 @@ impl Tap {
             Event::Fault(fault) => self.fault = Some(fault.clone()),
             Event::PartStart { kind: PartKind::ToolCall { .. } | PartKind::Media(_) | PartKind::Opaque { .. }, .. } => self.commit(emit),
             Event::Delta { delta: Delta::Text(text), .. } if !text.is_empty() => {
-                emit(Signal::Content { bytes: text.len() });
+                self.tell(Signal::Content { bytes: text.len() }, emit);
                 self.commit(emit);
             }
             Event::Finish { finish, .. } => {
                 emit(Signal::Finish(finish.reason));
                 self.commit(emit);
             }
-            Event::Usage { usage, is_final } => emit(Signal::Usage { usage: usage.clone(), is_final: *is_final }),
+            Event::Usage { usage, is_final } => self.tell(Signal::Usage { usage: usage.clone(), is_final: *is_final }, emit),
             Event::PartStart { .. }
             | Event::Delta { .. }
             | Event::Start { .. }
@@ -51,6 +53,17 @@ impl Tap {
     /// The fault that the provider reported; once.
     pub fn take_fault(&mut self) -> Option<Fault> {
         self.fault.take()
+    }
+
+    /// What the answer has come to so far.
+    #[must_use]
+    pub fn used(&self) -> &Used {
+        &self.used
+    }
+
+    fn tell(&mut self, signal: Signal, emit: &mut dyn FnMut(Signal)) {
+        self.used.see(&signal);
+        emit(signal);
     }
 
     fn commit(&mut self, emit: &mut dyn FnMut(Signal)) {

@@ -53,7 +53,7 @@ impl Relay for Transcoder {
             return Err(fault);
         }
         if result.is_ok() {
-            writer.encoder.finish(&mut writer.buffer);
+            writer.encoder.finish(writer.tap.used(), &mut writer.buffer);
         }
         writer.flush(out, emit);
         result.map_err(WireError::into_upstream_fault)

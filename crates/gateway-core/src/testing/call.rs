@@ -17,7 +17,7 @@ use super::{
     ingress::{TEST_PROTOCOL, TestIngress},
 };
 use crate::{
-    attempt::Attempt,
+    attempt::{Attempt, NoLog},
     call::{Call, CallContext},
     clock::Clock,
     codec::Ingress,
@@ -193,6 +193,7 @@ pub fn attempt(call: &Arc<Call>, deployment: &Arc<Deployment>, ordinal: u32) -> 
         ordinal,
         deadline: call.ctx().deadline,
         output_limit: call.peek().output_limit,
+        log: Arc::new(NoLog),
     }
 }
 

@@ -11,6 +11,7 @@ use crate::{
     id::RequestId,
     ir::{ChatRequest, ChatResponse, Delta, Event, Message, Part, PartBody, PartKind, Role, Tool, ToolSpec},
     losses::Losses,
+    meter::Used,
     peek::{Controls, InputSize, Operation, Peek},
     protocol::Protocol,
 };
@@ -175,7 +176,7 @@ impl EventEncoder for Lines {
         line(out, &describe(event));
     }
 
-    fn finish(&mut self, out: &mut BytesMut) {
+    fn finish(&mut self, _used: &Used, out: &mut BytesMut) {
         line(out, &json!({ "event": "done" }));
     }
 

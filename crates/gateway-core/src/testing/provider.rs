@@ -270,7 +270,7 @@ impl Provider for ScriptedProvider {
             Outcome::Hang => pending().await,
             Outcome::Panic => panic!("a scripted provider panics because its script says so"),
         };
-        let ctx = RenderCtx::of(&attempt.call, Arc::clone(&attempt.deployment.model));
+        let ctx = RenderCtx::of(&attempt);
         let pump = EventPump::new(player(beats, flight), attempt.call.ingress().event_encoder(&ctx));
         Ok(Reply::stream(&attempt, Box::new(pump), now() + attempt.deployment.timeouts.first_byte_stream))
     }

@@ -1,6 +1,6 @@
 //! From the provider's answer to the caller's, within the time limits and the size limits.
 
-use std::{future::Future, pin::pin, sync::Arc};
+use std::{future::Future, pin::pin};
 
 use bytes::{Bytes, BytesMut};
 use gateway_core::{
@@ -235,7 +235,7 @@ impl<'a, A: Adapter> Exchange<'a, A> {
     }
 
     fn render_ctx(&self) -> RenderCtx {
-        RenderCtx::of(&self.attempt.call, Arc::clone(&self.attempt.deployment.model))
+        RenderCtx::of(self.attempt)
     }
 
     fn relay_ctx(&self) -> RelayCtx {

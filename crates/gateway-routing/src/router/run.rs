@@ -145,6 +145,7 @@ impl<'r> Run<'r> {
             ordinal: self.attempts,
             deadline,
             output_limit: self.admitted.output_limit,
+            log: Arc::clone(&self.admitted.log),
         };
         let began = self.now();
         let mut record = Record::open(&*self.admitted.log, &entry.tally, &attempt);

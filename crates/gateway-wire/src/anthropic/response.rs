@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use bytes::{Bytes, BytesMut};
 use gateway_core::{
-    LossReason, Losses, Memo, RenderCtx, WireError,
+    LossReason, Losses, Memo, RenderCtx, Used, WireError,
     ir::{ChatResponse, Choice, Extras, Finish, FinishReason, Part, PartBody, Seal, ToolKind},
 };
 
@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     ANTHROPIC_MESSAGES,
+    edits::priced_usage,
     json::{Json, Within, Writer},
     seal,
 };
@@ -144,7 +145,7 @@ pub(super) fn encode(response: &ChatResponse, ctx: &RenderCtx, losses: &mut Loss
             lose_extras(choice.extras.as_ref(), "choices[0].", losses);
         }
     }
-    write_usage(&mut w, response, native);
+    write_usage(&mut w, response, native, ctx.price.price(&Used::from(response)).as_deref());
     match native {
         Some(extras) => {
             for (key, value) in extras.fields.iter().filter(|(key, _)| &**key != "usage") {
@@ -181,18 +182,18 @@ fn write_finish(w: &mut Writer<'_>, choice: Option<&Choice>, native: bool) {
     }
 }
 
-fn write_usage(w: &mut Writer<'_>, response: &ChatResponse, native: Option<&Extras>) {
+fn write_usage(w: &mut Writer<'_>, response: &ChatResponse, native: Option<&Extras>, price: Option<&str>) {
     w.key("usage");
     let kept = native.and_then(|extras| extras.fields.iter().find(|(key, _)| &**key == "usage"));
     if let Some((_, raw)) = kept {
         // Nothing has changed the counts since the provider wrote them, so its own object says more.
         let said = Json::parse(raw.text().as_bytes()).and_then(WireUsage::decode);
         if said.is_ok_and(|said| Some(said.canonical()) == response.usage) {
-            w.raw(raw.text());
+            w.raw(&priced_usage(raw.text(), price));
             return;
         }
     }
-    usage::write(w, response.usage.as_ref().unwrap_or(&gateway_core::Usage::default()));
+    usage::write(w, response.usage.as_ref().unwrap_or(&gateway_core::Usage::default()), price);
 }
 
 /// Plans the block, or the two blocks, that show a part.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use gateway_core::{
-    Deployment, DeploymentId, Losses, ModelLimits, OnLoss, ProviderId, Quirks, RequestId, Timeouts,
+    Deployment, DeploymentId, Losses, ModelLimits, OnLoss, Pricer, ProviderId, Quirks, RequestId, Timeouts, Used,
     ir::{Event, Message, Part, PartBody, Raw, Role, Seal},
 };
 use serde_json::Value;
@@ -35,7 +35,13 @@ fn deployment(quirks: Quirks) -> Deployment {
 }
 
 fn ctx() -> RenderCtx {
-    RenderCtx { request_id: RequestId::from_bytes([7; 16]), model: Arc::from("public"), created: 0, stream_usage: true }
+    RenderCtx {
+        request_id: RequestId::from_bytes([7; 16]),
+        model: Arc::from("public"),
+        created: 0,
+        stream_usage: true,
+        price: Pricer::default(),
+    }
 }
 
 fn message(role: Role, parts: Vec<Part>) -> Message {
@@ -65,7 +71,7 @@ fn streamed(events: &[Event<'_>]) -> (String, Vec<String>) {
     for event in events {
         encoder.encode(event, &mut out, &mut losses);
     }
-    encoder.finish(&mut out);
+    encoder.finish(&Used::default(), &mut out);
     (String::from_utf8(out.to_vec()).unwrap(), lost(&losses))
 }
 

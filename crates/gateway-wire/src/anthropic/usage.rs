@@ -5,7 +5,10 @@
 
 use gateway_core::{Usage, WireError};
 
-use crate::json::{Fields, Json, Within, Writer};
+use crate::{
+    edits::reported_cost,
+    json::{Fields, Json, Within, Writer},
+};
 
 /// One report, or several merged.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -16,6 +19,8 @@ pub(super) struct WireUsage {
     service_tier: Option<Box<str>>,
     /// The sum of `iterations`, which is what is billed: the totals beside them leave out what tools' own models used.
     iterated: Option<Counts>,
+    /// What the provider says it bills, in billionths.
+    reported_cost: Option<u64>,
     /// It held fields that have no bucket.
     has_more: bool,
 }
@@ -110,8 +115,9 @@ impl WireUsage {
             _ => None,
         };
         let service_tier = fields.take_str("service_tier")?.map(Box::from);
+        let reported_cost = fields.take_value("cost").and_then(reported_cost);
         has_more |= fields.rest().any(|(_, value)| !value.is_null());
-        Ok(Self { counts, thinking, web_searches, service_tier, iterated, has_more })
+        Ok(Self { counts, thinking, web_searches, service_tier, iterated, reported_cost, has_more })
     }
 
     /// Overwrites what a later report states.
@@ -120,6 +126,7 @@ impl WireUsage {
         self.thinking = later.thinking.or(self.thinking);
         self.web_searches = later.web_searches.or(self.web_searches);
         self.iterated = later.iterated.or(self.iterated);
+        self.reported_cost = later.reported_cost.or(self.reported_cost);
         self.has_more |= later.has_more;
         if later.service_tier.is_some() {
             self.service_tier = later.service_tier;
@@ -145,6 +152,7 @@ impl WireUsage {
             output_reasoning: thinking,
             web_searches: self.web_searches,
             reported_output: output,
+            reported_cost: self.reported_cost,
             service_tier: self.service_tier.clone(),
             ..Usage::default()
         }
@@ -159,8 +167,9 @@ fn sum(list: &[Json<'_>]) -> Result<Counts, WireError> {
     Ok(total)
 }
 
-/// Writes a usage object. Every input that is not the cache counts as input, and thinking counts as output.
-pub(super) fn write(w: &mut Writer<'_>, usage: &Usage) {
+/// Writes a usage object. Every input that is not the cache counts as input, and thinking counts as output. `price` is what
+/// the caller pays.
+pub(super) fn write(w: &mut Writer<'_>, usage: &Usage, price: Option<&str>) {
     w.begin_object();
     let sum = |counts: &[Option<u64>]| counts.iter().fold(0u64, |sum, n| sum.saturating_add(n.unwrap_or(0)));
     w.key("input_tokens").u64(sum(&[usage.input_uncached, usage.input_audio, usage.input_image, usage.input_video, usage.input_tool]));
@@ -192,6 +201,7 @@ pub(super) fn write(w: &mut Writer<'_>, usage: &Usage) {
     // The official clients type the tier as a closed list.
     let tier = usage.service_tier.as_deref().map(|tier| if tier == "default" { "standard" } else { tier });
     w.opt_str("service_tier", tier.filter(|tier| matches!(*tier, "standard" | "priority" | "batch")));
+    w.opt_str("cost", price);
     w.end_object();
 }
 

@@ -37,16 +37,25 @@ pub(super) fn decode(body: &[u8], memo: &Memo) -> Result<ChatResponse, WireError
 
 /// Takes the usage of an answer or a chunk, with the tier that was served, which decides the price.
 pub(super) fn usage_of(fields: &mut Fields<'_>) -> Result<Option<Usage>, WireError> {
-    let direct = fields.take_with("usage", usage::decode)?;
-    let groq = fields.peek("x_groq").and_then(|value| value.fields().ok()).and_then(|groq| groq.peek("usage"));
-    let mut usage = match (direct, groq) {
-        (None, Some(groq)) => Some(usage::decode(groq).within("x_groq.usage")?),
-        (direct, _) => direct,
-    };
-    if let Some(usage) = &mut usage {
-        usage.service_tier = fields.take_str("service_tier")?.map(|tier| Box::from(&*tier));
+    let direct = fields.take_value("usage");
+    let usage = usage_from(direct, fields.peek("x_groq"), fields.peek("service_tier"))?;
+    if usage.is_some() {
+        fields.take("service_tier");
     }
     Ok(usage)
+}
+
+/// The same from the values of `usage`, `x_groq` and `service_tier`, where they are there and not null.
+pub(super) fn usage_from(direct: Option<Json<'_>>, groq: Option<Json<'_>>, tier: Option<Json<'_>>) -> Result<Option<Usage>, WireError> {
+    let groq = groq.and_then(|value| value.fields().ok()).and_then(|groq| groq.peek("usage"));
+    let usage = match (direct, groq) {
+        (Some(direct), _) => Some(usage::decode(direct).within("usage")?),
+        (None, Some(groq)) => Some(usage::decode(groq).within("x_groq.usage")?),
+        (None, None) => None,
+    };
+    let Some(usage) = usage else { return Ok(None) };
+    let service_tier = tier.map(|tier| tier.str().within("service_tier")).transpose()?;
+    Ok(Some(Usage { service_tier: service_tier.map(|tier| Box::from(&*tier)), ..usage }))
 }
 
 fn choice(item: Json<'_>, n: u32, id: Option<&str>, memo: &Memo) -> Result<Choice, WireError> {

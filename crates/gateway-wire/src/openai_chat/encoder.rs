@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use gateway_core::{
-    EventEncoder, Fault, LossReason, Losses, RenderCtx, Usage,
+    EventEncoder, Fault, LossReason, Losses, RenderCtx, Usage, Used,
     ir::{Citation, Delta, Event, Extras, Finish, PartKind, Seal, ToolKind},
 };
 
@@ -289,7 +289,7 @@ impl EventEncoder for Encoder {
         }
     }
 
-    fn finish(&mut self, out: &mut BytesMut) {
+    fn finish(&mut self, used: &Used, out: &mut BytesMut) {
         if self.ctx.stream_usage
             && let Some(usage) = self.usage.take()
         {
@@ -298,7 +298,7 @@ impl EventEncoder for Encoder {
             }
             out.put_slice(&self.envelope);
             out.put_slice(b"],\"usage\":");
-            usage::write(&mut Writer::new(out), &usage);
+            usage::write(&mut Writer::new(out), &usage, self.ctx.price.price(used).as_deref());
             if let Some(tier) = &usage.service_tier {
                 out.put_slice(b",\"service_tier\":");
                 write_str(out, tier_word(tier));

@@ -1,4 +1,4 @@
-//! The fast path of an answer: the provider's own bytes, but for the model's name.
+//! The fast path of an answer: the provider's own bytes, but for the model's name and the price beside the usage.
 //!
 //! A chunk of the stream in which nothing changes goes out as the slice that came in. Where names change, the frames of
 //! one incoming chunk are put together in one buffer: cutting each frame in three slices would cost the connection three
@@ -7,10 +7,11 @@
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
-use gateway_core::{Fault, Relay, RelayCtx, Signal, Usage, WireError};
+use gateway_core::{Fault, Pricer, Relay, RelayCtx, Signal, Usage, Used, WireError};
 
 use super::{encoder, fault, memo::usage_is_ours};
 use crate::{
+    edits::{Edits, states_cost},
     json::{Json, write_str},
     sse::{Cut, Payload, SseCutter},
 };
@@ -26,6 +27,8 @@ pub(super) struct ChatRelay {
     /// The public name as a JSON string.
     model: Bytes,
     usage_is_ours: bool,
+    price: Pricer,
+    used: Used,
     seen: Seen,
     committed: bool,
     /// `[DONE]` as it came, until the body has ended well.
@@ -42,6 +45,8 @@ impl ChatRelay {
             cutter: SseCutter::new(),
             model: model.freeze(),
             usage_is_ours: usage_is_ours(&ctx.memo),
+            price: ctx.render.price.clone(),
+            used: Used::default(),
             seen: Seen::default(),
             committed: false,
             terminator: None,
@@ -67,28 +72,35 @@ impl ChatRelay {
         if glance.is_error || cut.name() == Some("error") {
             return Err(fault::reported(Json::parse(data).ok(), data));
         }
-        self.report(&glance, emit);
+        let is_final = self.report(&glance, emit);
         if glance.is_only_usage && self.usage_is_ours {
             return Ok(());
         }
-        match (&cut.payload, glance.model) {
-            (Payload::Slice(range), Some(model)) if data[model.clone()] != *self.model => {
+        let price = if is_final && glance.usage_at.is_some() { self.price.price(&self.used) } else { None };
+        let edits = Edits {
+            model: glance.model.filter(|model| data[model.clone()] != *self.model).map(|model| (model, &self.model[..])),
+            usage: glance
+                .usage_at
+                .filter(|at| price.is_some() || self.price.is_set() && states_cost(&data[at.clone()]))
+                .map(|at| (at, price.as_deref())),
+        };
+        match &cut.payload {
+            Payload::Slice(range) if !edits.is_empty() => {
                 // `data` is trimmed; its place in the frame counts from the first byte left.
                 let start = range.start + cut.data().len() - cut.data().trim_ascii_start().len();
-                self.buffer.extend_from_slice(&cut.raw[..start + model.start]);
-                self.buffer.extend_from_slice(&self.model);
-                self.buffer.extend_from_slice(&cut.raw[start + model.end..]);
+                self.buffer.extend_from_slice(&cut.raw[..start]);
+                edits.apply(data, &mut self.buffer);
+                self.buffer.extend_from_slice(&cut.raw[start + data.len()..]);
             }
             // Data over several lines is rare enough to be written anew as one.
-            (Payload::Joined(data), Some(model)) => {
-                let data = data.trim_ascii();
+            Payload::Joined(_) if !edits.is_empty() => {
+                let mut edited = BytesMut::with_capacity(data.len() + edits.growth());
+                edits.apply(data, &mut edited);
                 self.buffer.extend_from_slice(b"data: ");
-                self.buffer.extend(data[..model.start].iter().map(|byte| if *byte == b'\n' { b' ' } else { *byte }));
-                self.buffer.extend_from_slice(&self.model);
-                self.buffer.extend(data[model.end..].iter().map(|byte| if *byte == b'\n' { b' ' } else { *byte }));
+                self.buffer.extend(edited.iter().map(|byte| if *byte == b'\n' { b' ' } else { *byte }));
                 self.buffer.extend_from_slice(b"\n\n");
             }
-            (Payload::None | Payload::Slice(_) | Payload::Joined(_), _) => self.forward(cut.raw, out),
+            Payload::None | Payload::Slice(_) | Payload::Joined(_) => self.forward(cut.raw, out),
         }
         Ok(())
     }
@@ -98,9 +110,10 @@ impl ChatRelay {
         if self.buffer.is_empty() { out.push_back(raw) } else { self.buffer.extend_from_slice(&raw) }
     }
 
-    fn report(&mut self, glance: &Glance, emit: &mut dyn FnMut(Signal)) {
+    /// Tells the meter; true when the provider's last word on usage was among it.
+    fn report(&mut self, glance: &Glance, emit: &mut dyn FnMut(Signal)) -> bool {
         if glance.content_bytes > 0 {
-            emit(Signal::Content { bytes: glance.content_bytes });
+            self.tell(Signal::Content { bytes: glance.content_bytes }, emit);
         }
         if glance.commits && !self.committed {
             self.committed = true;
@@ -109,11 +122,16 @@ impl ChatRelay {
         for finish in &glance.finishes {
             emit(Signal::Finish(*finish));
         }
-        if let Some(usage) = &glance.usage {
-            let is_final = glance.is_only_usage || self.seen.is_finished();
-            self.pending_usage = (!is_final).then(|| usage.clone());
-            emit(Signal::Usage { usage: usage.clone(), is_final });
-        }
+        let Some(usage) = &glance.usage else { return false };
+        let is_final = glance.is_only_usage || self.seen.is_finished();
+        self.pending_usage = (!is_final).then(|| usage.clone());
+        self.tell(Signal::Usage { usage: usage.clone(), is_final }, emit);
+        is_final
+    }
+
+    fn tell(&mut self, signal: Signal, emit: &mut dyn FnMut(Signal)) {
+        self.used.see(&signal);
+        emit(signal);
     }
 
     fn flush(&mut self, out: &mut VecDeque<Bytes>) {

@@ -2,7 +2,10 @@
 
 use gateway_core::{Usage, WireError};
 
-use crate::json::{Fields, Json, Writer};
+use crate::{
+    edits::reported_cost,
+    json::{Fields, Json, Writer},
+};
 
 pub(super) fn decode(usage: Json<'_>) -> Result<Usage, WireError> {
     let mut fields = usage.fields()?;
@@ -41,12 +44,13 @@ pub(super) fn decode(usage: Json<'_>) -> Result<Usage, WireError> {
         output_image: image_out.filter(|n| *n > 0),
         reported_input: prompt,
         reported_output: completion,
+        reported_cost: fields.take_value("cost").and_then(reported_cost),
         ..Usage::default()
     })
 }
 
-/// Writes the usage object; totals include cache reads and writes, as this protocol counts.
-pub(super) fn write(w: &mut Writer<'_>, usage: &Usage) {
+/// Writes the usage object; totals include cache reads and writes, as this protocol counts. `price` is what the caller pays.
+pub(super) fn write(w: &mut Writer<'_>, usage: &Usage, price: Option<&str>) {
     let sum = |parts: &[Option<u64>]| parts.iter().flatten().copied().reduce(u64::saturating_add);
     w.begin_object();
     w.key("prompt_tokens").u64(usage.input_tokens());
@@ -70,5 +74,6 @@ pub(super) fn write(w: &mut Writer<'_>, usage: &Usage) {
         w.opt_u64("image_tokens", usage.output_image);
         w.end_object();
     }
+    w.opt_str("cost", price);
     w.end_object();
 }

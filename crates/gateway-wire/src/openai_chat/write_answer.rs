@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 use gateway_core::{
-    LossReason, Losses, RenderCtx, RequestId,
+    LossReason, Losses, RenderCtx, RequestId, Used,
     ir::{ChatResponse, Choice, Citation, Part, PartBody, Seal},
 };
 
@@ -30,7 +30,7 @@ pub(super) fn encode(response: &ChatResponse, ctx: &RenderCtx, losses: &mut Loss
     w.end_array();
     if let Some(usage) = &response.usage {
         w.key("usage");
-        usage::write(&mut w, usage);
+        usage::write(&mut w, usage, ctx.price.price(&Used::from(response)).as_deref());
         w.opt_str("service_tier", usage.service_tier.as_deref().map(tier_word));
     }
     if !write_outer(&mut w, response.extras.as_ref(), &[]) {

@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use gateway_core::{
     Call, CallContext, Clock, Deployment, DeploymentId, Ingress, KeyId, Mode, ModelAllowList, ModelLimits, OnLoss, OrgId, OutputLimitKey,
-    Principal, Protocol, ProviderId, Quirks, RenderCtx, RequestId, StreamUsage, SystemClock, Timeouts,
+    Pricer, Principal, Protocol, ProviderId, Quirks, RenderCtx, RequestId, StreamUsage, SystemClock, Timeouts,
 };
 use serde::Deserialize;
 
@@ -90,6 +90,7 @@ impl Case {
             model: Arc::from(MODEL),
             created: 1_700_000_000,
             stream_usage: self.source.stream_usage.unwrap_or(true),
+            price: Pricer::default(),
         }
     }
 

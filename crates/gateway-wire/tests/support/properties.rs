@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use gateway_core::{
-    Egress, FaultKind, Ingress, Losses, Memo, Relay, RelayCtx, RenderCtx, RequestId, Signal, Usage,
+    Egress, FaultKind, Ingress, Losses, Memo, Pricer, Relay, RelayCtx, RenderCtx, RequestId, Signal, Usage,
     ir::{ChatResponse, Event, PartBody},
     stream::{Fold, Transcoder},
 };
@@ -65,7 +65,13 @@ pub(crate) fn egresses() -> [Arc<dyn Egress>; 3] {
 pub(crate) const PUBLIC: &str = "public-model";
 
 pub(crate) fn render() -> RenderCtx {
-    RenderCtx { request_id: RequestId::from_bytes([7; 16]), model: Arc::from(PUBLIC), created: 1, stream_usage: true }
+    RenderCtx {
+        request_id: RequestId::from_bytes([7; 16]),
+        model: Arc::from(PUBLIC),
+        created: 1,
+        stream_usage: true,
+        price: Pricer::default(),
+    }
 }
 
 /// A whole answer: decodes, adds up, is shown to every caller with the same meaning, and is relayed but for its model.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use gateway_core::{Attempt, AttemptEnd, AttemptLog, Deployment, PartialUsage, Reached};
+use gateway_core::{Attempt, AttemptEnd, AttemptLog, Deployment, PartialUsage, Reached, Used};
 
 use super::{FinalUsage, Open};
 use crate::{
@@ -48,9 +48,14 @@ impl Open {
         };
         let input = FinalUsage::Counted(PartialUsage { usage, content_bytes: 0 });
         let mut draft = self.draft(&deployment, &input)?;
-        (draft.attempt, draft.cost) = (n, Nano::ZERO);
+        (draft.attempt, draft.cost, draft.cost_reported) = (n, Nano::ZERO, None);
         draft.flags = UsageFlags::from_bits(draft.flags).and(UsageFlags::ABANDONED).bits();
         Some(draft)
+    }
+
+    /// The latest attempt at the deployment.
+    pub(super) fn attempt_at(&self, deployment: &Deployment) -> u32 {
+        self.attempts.lock().iter().rev().find(|trying| trying.deployment.id == deployment.id).map_or(1, |trying| trying.n)
     }
 
     /// Rows only where there is something to tell beyond the settlement itself.
@@ -117,5 +122,9 @@ impl AttemptLog for Open {
         if let Some(trying) = attempts.iter_mut().rev().find(|trying| trying.n == ordinal) {
             trying.ended.get_or_insert((end, at, FinalUsage::Counted(seen.clone())));
         }
+    }
+
+    fn price(&self, deployment: &Arc<Deployment>, used: &Used) -> Option<Box<str>> {
+        self.foresee(deployment, used).map(|price| price.to_string().into())
     }
 }

@@ -7,7 +7,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use gateway_core::{
-    EventEncoder, Fault, LossReason, Losses, RenderCtx, Usage,
+    EventEncoder, Fault, LossReason, Losses, RenderCtx, Usage, Used,
     ir::{Event, Finish, FinishReason, PartKind, Raw},
 };
 
@@ -21,6 +21,7 @@ use crate::{
         fault, response,
         usage::{self, WireUsage},
     },
+    edits::priced_usage,
     json::{Fields, Json},
 };
 
@@ -77,7 +78,7 @@ impl Encoder {
             w.key("stop_reason").null();
             w.key("stop_sequence").null();
             w.key("usage");
-            usage::write(w, &self.usage);
+            usage::write(w, &self.usage, None);
             w.end_object();
         });
     }
@@ -113,7 +114,7 @@ impl Encoder {
         }
     }
 
-    fn last_delta(&self, out: &mut BytesMut) {
+    fn last_delta(&self, price: Option<&str>, out: &mut BytesMut) {
         let said = self.last_word.as_ref().and_then(|raw| Json::parse(raw.text().as_bytes()).and_then(Json::fields).ok());
         let delta = said.as_ref().and_then(|fields| fields.peek("delta")).and_then(|delta| delta.fields().ok());
         let own_usage = said.as_ref().and_then(|fields| fields.peek("usage"));
@@ -130,8 +131,8 @@ impl Encoder {
             w.end_object();
             w.key("usage");
             match own_usage.filter(|value| WireUsage::decode(*value).is_ok_and(|usage| usage.has_more())) {
-                Some(value) => w.raw(value.text()),
-                None => usage::write(w, &self.usage),
+                Some(value) => w.raw(&priced_usage(value.text(), price)),
+                None => usage::write(w, &self.usage, price),
             }
         });
     }
@@ -174,10 +175,10 @@ impl EventEncoder for Encoder {
         }
     }
 
-    fn finish(&mut self, out: &mut BytesMut) {
+    fn finish(&mut self, used: &Used, out: &mut BytesMut) {
         self.begin(out);
         self.blocks.end_all(out);
-        self.last_delta(out);
+        self.last_delta(self.ctx.price.price(used).as_deref(), out);
         out.put_slice(STOP);
     }
 

@@ -9,7 +9,7 @@ fn read(json: &str) -> WireUsage {
 
 fn written(usage: &Usage) -> String {
     let mut out = BytesMut::new();
-    write(&mut Writer::new(&mut out), usage);
+    write(&mut Writer::new(&mut out), usage, None);
     String::from_utf8(out.to_vec()).unwrap()
 }
 

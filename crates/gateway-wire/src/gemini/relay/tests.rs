@@ -1,11 +1,17 @@
-use gateway_core::{Quirks, RenderCtx, RequestId};
+use gateway_core::{Pricer, Quirks, RenderCtx, RequestId};
 use serde_json::json;
 
 use super::*;
 use crate::gemini::tests::{deployment, lines};
 
 fn ctx() -> RelayCtx {
-    let render = RenderCtx { request_id: RequestId::from_bytes([7; 16]), model: "publ\"ic".into(), created: 0, stream_usage: true };
+    let render = RenderCtx {
+        request_id: RequestId::from_bytes([7; 16]),
+        model: "publ\"ic".into(),
+        created: 0,
+        stream_usage: true,
+        price: Pricer::default(),
+    };
     RelayCtx { render, memo: Memo::default() }
 }
 

@@ -6,7 +6,7 @@ use gateway_core::{Usage, WireError, ir::FinishReason};
 
 use crate::{
     json::{Cursor, Json, Kind},
-    openai_chat::{answer::usage_of, finish},
+    openai_chat::{answer::usage_from, finish},
 };
 
 /// What was seen of all chunks so far, or of the answer.
@@ -48,6 +48,9 @@ pub(super) struct Glance {
     /// The last one, where the key is repeated.
     pub(super) model: Option<Range<usize>>,
     pub(super) models: usize,
+    /// The last one of these, where it is an object.
+    pub(super) usage_at: Option<Range<usize>>,
+    pub(super) usages: usize,
     pub(super) content_bytes: usize,
     pub(super) commits: bool,
     pub(super) finishes: Vec<FinishReason>,
@@ -61,7 +64,8 @@ impl Glance {
     pub(super) fn at(data: &[u8], seen: &mut Seen) -> Result<Self, WireError> {
         let mut glance = Self::default();
         let mut cursor = Cursor::new(data);
-        let (mut first, mut has_usage, mut no_choices) = (true, false, true);
+        let (mut first, mut no_choices) = (true, true);
+        let (mut groq, mut tier) = (None, None);
         while let Some(key) = cursor.key(std::mem::take(&mut first))? {
             match cursor.bytes(key) {
                 b"choices" if cursor.kind()? == Kind::Array => {
@@ -77,16 +81,22 @@ impl Glance {
                     glance.models += 1;
                     glance.model = (cursor.bytes(range.clone()).first() == Some(&b'"')).then_some(range);
                 }
-                b"usage" | b"x_groq" => has_usage |= !is_null(&mut cursor)?,
-                b"error" => glance.is_error |= !is_null(&mut cursor)?,
+                b"usage" => {
+                    glance.usages += 1;
+                    glance.usage_at = present(&mut cursor)?;
+                }
+                b"x_groq" => groq = present(&mut cursor)?,
+                b"service_tier" => tier = present(&mut cursor)?,
+                b"error" => glance.is_error |= present(&mut cursor)?.is_some(),
                 _ => {
                     cursor.value()?;
                 }
             }
         }
         cursor.end()?;
-        if has_usage {
-            glance.usage = usage_of(&mut Json::parse(data)?.fields()?)?;
+        if glance.usage_at.is_some() || groq.is_some() {
+            let value = |range: &Option<Range<usize>>| range.clone().map(|range| Json::parse(cursor.bytes(range))).transpose();
+            glance.usage = usage_from(value(&glance.usage_at)?, value(&groq)?, value(&tier)?)?;
         }
         glance.is_only_usage = glance.usage.is_some() && no_choices;
         Ok(glance)
@@ -256,9 +266,10 @@ fn details_len(text: &[u8]) -> Result<usize, WireError> {
     Ok(bytes)
 }
 
-fn is_null(cursor: &mut Cursor<'_>) -> Result<bool, WireError> {
+/// Where the next value stands, unless it is null.
+fn present(cursor: &mut Cursor<'_>) -> Result<Option<Range<usize>>, WireError> {
     let range = cursor.value()?;
-    Ok(cursor.bytes(range) == b"null")
+    Ok((cursor.bytes(range.clone()) != b"null").then_some(range))
 }
 
 /// Bytes of a string after unescaping.
