@@ -56,6 +56,7 @@ fn request(ledger: &Ledger, org: OrgId, at: &Arc<Deployment>) -> AdmitRequest {
         input: InputSize { text_bytes: 2_000, items: 2, ..InputSize::default() },
         output: OutputAsk { limit: Some(300), choices: 1 },
         names_tier: false,
+        max_total_cost: None,
     }
 }
 

@@ -7,6 +7,7 @@
 mod admission;
 mod allowance;
 mod delivery;
+mod guard;
 mod layer;
 mod notice;
 mod sizing;
@@ -99,6 +100,8 @@ pub struct AdmitRequest {
     pub output: OutputAsk,
     /// The caller named a service tier, so any priced one may apply.
     pub names_tier: bool,
+    /// What the caller lets the call cost at most, over all of its attempts.
+    pub max_total_cost: Option<Nano>,
 }
 
 /// Why no money was held.
@@ -116,6 +119,15 @@ pub enum Refusal {
     },
     /// A budget cannot pay for it.
     Budget(Box<BudgetRefusal>),
+    /// Every candidate could cost more than the caller's own limit on the call.
+    MaxTotalCost {
+        /// What the least dear of them needs.
+        required: Money,
+        /// The limit.
+        max: Money,
+        /// Most output tokens per choice that fit the limit.
+        affordable_max_tokens: u64,
+    },
     /// No candidate has a price.
     NotPriced {
         /// The model.
@@ -144,6 +156,7 @@ impl From<Refusal> for Fault {
                     .with_detail("affordable_max_tokens", affordable_max_tokens)
             }
             Refusal::Budget(refusal) => over_budget(&refusal),
+            Refusal::MaxTotalCost { required, max, affordable_max_tokens } => guard::refusal(required, max, affordable_max_tokens),
             Refusal::NotPriced { model } => Self::new(
                 FaultKind::ModelNotPriced,
                 Origin::Gateway,
@@ -382,6 +395,7 @@ fn request_of(routed: &Routed, billing: &dyn Billing) -> Result<Option<(AdmitReq
         input: peek.input,
         output: OutputAsk { limit: peek.output_limit, choices: peek.choices.max(1) },
         names_tier: peek.span(call.body(), "service_tier").is_some(),
+        max_total_cost: peek.controls.max_total_cost.map(|nano| i64::try_from(nano).map_or(Nano::MAX, Nano::new)),
     };
     Ok(Some((request, routed)))
 }

@@ -69,6 +69,15 @@ impl AttemptEnd {
 /// Where routing records attempts, and who says what their answer costs. Implementations are memory only and never block:
 /// they run in `Drop` too.
 pub trait AttemptLog: Send + Sync {
+    /// Asked before each attempt, which it may make smaller.
+    ///
+    /// # Errors
+    /// The attempt must not be made; another deployment's may. Told to the caller if nothing else is.
+    fn may_start(&self, attempt: &mut Attempt) -> Result<(), Fault> {
+        let _ = attempt;
+        Ok(())
+    }
+
     /// The attempt is about to be sent.
     fn started(&self, attempt: &Attempt);
 

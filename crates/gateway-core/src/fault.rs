@@ -182,6 +182,15 @@ impl Fault {
         self
     }
 
+    /// Told in our words even where the provider's own body could be forwarded, because ours say more.
+    #[must_use]
+    pub fn in_our_words(mut self) -> Self {
+        if let Some(upstream) = &mut self.0.upstream {
+            upstream.protocol = Protocol::new("");
+        }
+        self
+    }
+
     /// The headers of the provider's answer that a caller may see.
     #[must_use]
     pub fn with_headers(mut self, headers: HeaderMap) -> Self {

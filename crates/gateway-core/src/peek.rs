@@ -22,6 +22,9 @@ pub struct Controls {
     pub disable_fallbacks: bool,
     /// `strict`, or the header `x-bellwether-strict: true`: a loss is an error.
     pub strict: bool,
+    /// `max_total_cost`, or the header `x-bellwether-max-total-cost`, the smaller of them: what the call may cost at most over
+    /// all of its attempts, in billionths.
+    pub max_total_cost: Option<u64>,
 }
 
 /// How large the prompt can be, for the money held before the call. Base64 data is not counted as text.

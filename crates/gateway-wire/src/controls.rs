@@ -7,13 +7,19 @@
 use gateway_core::{Controls, WireError};
 use http::{HeaderMap, HeaderValue};
 
-use crate::json::{Json, Kind, Within};
+use crate::{
+    json::{Json, Kind, Within},
+    nano::{self, Round},
+};
 
 /// Keys that are addressed to the gateway.
-pub(crate) const KEYS: [&str; 4] = ["models", "fallbacks", "disable_fallbacks", "strict"];
+pub(crate) const KEYS: [&str; 5] = ["models", "fallbacks", "disable_fallbacks", "strict", "max_total_cost"];
 
 const FALLBACKS_HEADER: &str = "x-bellwether-fallbacks";
 const STRICT_HEADER: &str = "x-bellwether-strict";
+const MAX_TOTAL_COST_HEADER: &str = "x-bellwether-max-total-cost";
+
+const AMOUNT: &str = "an amount in USD that is not negative, such as 0.05";
 
 /// Most characters of a wrong value that are repeated to its sender.
 const SHOWN_CHARS_MAX: usize = 100;
@@ -25,6 +31,7 @@ pub(crate) fn take_key(controls: &mut Controls, key: &str, value: Json<'_>) -> R
         "fallbacks" => controls.fallbacks = names(key, value)?,
         "disable_fallbacks" => controls.disable_fallbacks = switch(key, value)?,
         "strict" => controls.strict = switch(key, value)?,
+        "max_total_cost" => controls.max_total_cost = amount(key, value)?,
         other => return Err(WireError::at(other.to_owned(), "is not a key of the gateway's")),
     }
     Ok(())
@@ -38,14 +45,26 @@ pub(crate) fn take_headers(controls: &mut Controls, headers: &HeaderMap) -> Resu
             _ => return Err(unreadable(FALLBACKS_HEADER, "`none`", &String::from_utf8_lossy(value.as_bytes()))),
         }
     }
-    for value in headers.get_all(STRICT_HEADER) {
-        match word(value).as_str() {
-            "true" => controls.strict = true,
-            "false" => {}
-            _ => return Err(unreadable(STRICT_HEADER, "`true` or `false`", &String::from_utf8_lossy(value.as_bytes()))),
-        }
+    controls.strict |= is_on(headers, STRICT_HEADER)?;
+    for value in headers.get_all(MAX_TOTAL_COST_HEADER) {
+        let text = String::from_utf8_lossy(value.as_bytes().trim_ascii());
+        let most = nano::parse(&text, Round::Down).ok_or_else(|| unreadable(MAX_TOTAL_COST_HEADER, AMOUNT, &text))?;
+        controls.max_total_cost = Some(controls.max_total_cost.map_or(most, |standing| standing.min(most)));
     }
     Ok(())
+}
+
+/// Whether a header that is a switch stands on `true`, be it only once.
+fn is_on(headers: &HeaderMap, name: &'static str) -> Result<bool, WireError> {
+    let mut on = false;
+    for value in headers.get_all(name) {
+        match word(value).as_str() {
+            "true" => on = true,
+            "false" => {}
+            _ => return Err(unreadable(name, "`true` or `false`", &String::from_utf8_lossy(value.as_bytes()))),
+        }
+    }
+    Ok(on)
 }
 
 fn word(value: &HeaderValue) -> String {
@@ -57,6 +76,17 @@ fn switch(key: &str, value: Json<'_>) -> Result<bool, WireError> {
         return Ok(false);
     }
     value.bool().map_err(|_| unreadable(key, "`true` or `false`", value.text()))
+}
+
+/// An amount as it stands in the request, so that no float comes between; what is finer than a billionth is cut off.
+fn amount(key: &str, value: Json<'_>) -> Result<Option<u64>, WireError> {
+    let read = match value.kind() {
+        Kind::Null => return Ok(None),
+        Kind::Number => nano::parse(value.text(), Round::Down),
+        Kind::String => nano::parse(&value.str()?, Round::Down),
+        Kind::Object | Kind::Array | Kind::Bool => None,
+    };
+    read.map(Some).ok_or_else(|| unreadable(key, AMOUNT, value.text()))
 }
 
 fn names(key: &str, value: Json<'_>) -> Result<Option<Vec<Box<str>>>, WireError> {
@@ -141,6 +171,34 @@ mod tests {
         }
         let long = format!(r#","strict":"{}""#, "x".repeat(5_000));
         assert!(peek(&[], &long).expect_err("too long to be true").len() < 200);
+    }
+
+    #[test]
+    fn the_smaller_of_both_limits_on_the_cost_stands() {
+        let most = |header: &str, keys: &str| {
+            let headers: [(&str, &[u8]); 1] = [("x-bellwether-max-total-cost", header.as_bytes())];
+            peek(if header.is_empty() { &[] } else { &headers }, keys).map(|peek| peek.controls.max_total_cost)
+        };
+        for (header, keys, nano) in [
+            ("", "", None),
+            ("", r#","max_total_cost":null"#, None),
+            ("", r#","max_total_cost":0.05"#, Some(50_000_000)),
+            ("", r#","max_total_cost":"0.05""#, Some(50_000_000)),
+            ("", r#","max_total_cost":5e-2"#, Some(50_000_000)),
+            ("", r#","max_total_cost":0.0000000019"#, Some(1)),
+            ("", r#","max_total_cost":1,"max_total_cost":2"#, Some(2_000_000_000)),
+            (" 0.07 ", "", Some(70_000_000)),
+            ("0.07", r#","max_total_cost":0.05"#, Some(50_000_000)),
+            ("0.03", r#","max_total_cost":0.05"#, Some(30_000_000)),
+        ] {
+            assert_eq!(most(header, keys), Ok(nano), "{header} {keys}");
+        }
+        for keys in [r#""free""#, r#""""#, "-1", r#""-0.1""#, "true", "[1]", "1e30", r#""1,5""#] {
+            let refused = most("", &format!(r#","max_total_cost":{keys}"#)).expect_err(keys);
+            assert!(refused.starts_with("max_total_cost: `max_total_cost` must be an amount in USD"), "{refused}");
+        }
+        let refused = most("a cent", "").expect_err("no amount");
+        assert!(refused.ends_with("such as 0.05, not `a cent`"), "{refused}");
     }
 
     #[test]

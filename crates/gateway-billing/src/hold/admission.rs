@@ -12,6 +12,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use self::{attempts::Trying, pricing::Told};
 use super::{
     AdmitRequest, Allowances, LearnedSizes, PinnedPlan, PricedCandidate,
+    guard::Guard,
     sizing::{Size, hard_bound, input_estimate},
     written::{Committed, Ended},
 };
@@ -69,6 +70,7 @@ pub(super) struct Open {
     plan: PinnedPlan,
     input: InputSize,
     attempts: Mutex<Vec<Trying>>,
+    guard: Option<Guard>,
     /// The price that the answer states, kept for its settlement.
     told: Mutex<Option<Told>>,
 }
@@ -126,6 +128,7 @@ impl Admission {
             plan: request.plan,
             input: request.input,
             attempts: Mutex::new(Vec::with_capacity(1)),
+            guard: Guard::of(request),
             told: Mutex::default(),
         });
         Ok(Self { open, slot: Some(slot), output_limit: size.output_limit, last_seen: Mutex::new(None) })
@@ -147,6 +150,12 @@ impl Admission {
     #[must_use]
     pub fn output_limit(&self) -> u32 {
         self.output_limit
+    }
+
+    /// The same for the latest attempt, of which the caller's own limit on the call may have left less.
+    #[must_use]
+    pub fn output_limit_tried(&self) -> u32 {
+        self.open.guard.as_ref().and_then(Guard::latest_limit).unwrap_or(self.output_limit)
     }
 
     /// What the wallet has free now.

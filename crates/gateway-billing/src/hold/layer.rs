@@ -17,14 +17,13 @@ use super::{
     AdmitRequest, Billing, Refusal,
     admission::{Admission, ReleaseReason},
     delivery::{Watch, in_full},
-    request_of,
+    guard, request_of,
 };
 use crate::{error::LedgerError, money::Nano};
 
 const COST: HeaderName = HeaderName::from_static("x-bellwether-cost-usd");
 const REMAINING: HeaderName = HeaderName::from_static("x-bellwether-credits-remaining");
 const OUTPUT_LIMIT: HeaderName = HeaderName::from_static("x-bellwether-output-limit");
-
 /// How the layer behaves.
 #[derive(Debug, Clone, Copy)]
 pub struct HoldOptions {
@@ -98,9 +97,10 @@ impl HoldLayer {
     where
         S: Service<Admitted, Response = Reply, Error = Fault>,
     {
-        let Some((request, routed)) = request_of(&routed, &*self.billing).map_err(refused)? else {
+        let Some((mut request, mut routed)) = request_of(&routed, &*self.billing).map_err(refused)? else {
             return inner.call(Admitted { routed, output_limit: None, log: Arc::new(NoLog) }).await;
         };
+        guard::fit(&mut request, &mut routed).map_err(refused)?;
         let unlimited = request.output.limit.is_none();
         let (admission, routed) = self.admit(request, routed).await.map_err(refused)?;
         let admitted = Admitted { routed, output_limit: Some(admission.output_limit()), log: admission.log() };
@@ -112,7 +112,7 @@ impl HoldLayer {
             }
         };
         if unlimited {
-            put(&mut reply, OUTPUT_LIMIT, HeaderValue::from(admission.output_limit()));
+            put(&mut reply, OUTPUT_LIMIT, HeaderValue::from(admission.output_limit_tried()));
         }
         let tried = Tried::from(&reply.head);
         self.bill(reply, admission).await.map_err(|fault| fault.with_tried(tried))

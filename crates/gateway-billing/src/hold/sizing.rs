@@ -21,7 +21,7 @@ use crate::{
 /// What a caller without a limit is offered of a model whose maximum is not known.
 const OUTPUT_MAX_UNKNOWN: u32 = 32_768;
 /// The least output that is ever offered when the caller set no limit.
-const OUTPUT_MIN: u64 = 1_024;
+pub(super) const OUTPUT_MIN: u64 = 1_024;
 /// One request without a limit of its own holds at most this part of the free money for its output.
 const SHARE: i64 = 16;
 /// Template tokens per message or tool.
@@ -69,6 +69,8 @@ impl Size {
         for bounded in &priced {
             amount = amount.max(bounded.most(limit, request)?);
         }
+        // What the caller's own limit keeps the call from costing need not be held.
+        let amount = request.max_total_cost.map_or(amount, |max| amount.min(max));
         Ok(Self { amount, output_limit: u32::try_from(limit).unwrap_or(u32::MAX) })
     }
 
@@ -120,7 +122,7 @@ impl Bounded {
     }
 }
 
-fn input_bound(input: &InputSize, rate: BytesPerToken) -> UsageBound {
+pub(super) fn input_bound(input: &InputSize, rate: BytesPerToken) -> UsageBound {
     let items = u64::from(input.items) * TOKENS_PER_ITEM;
     let media = u64::from(input.media) * TOKENS_PER_MEDIA;
     let tool_uses = u64::from(input.provider_tool_uses);

@@ -134,6 +134,7 @@ impl Scene {
             input: InputSize::default(),
             output: OutputAsk { limit: Some(tokens), choices: 1 },
             names_tier: false,
+            max_total_cost: None,
         })
     }
 

@@ -6,6 +6,7 @@ mod budgets;
 mod costs;
 mod crash;
 mod grants;
+mod guard;
 mod hold;
 mod model;
 mod plans;

@@ -228,6 +228,7 @@ pub(crate) fn request(stage: &Stage, at: &Arc<Deployment>, limit: u32) -> AdmitR
         input: InputSize::default(),
         output: OutputAsk { limit: Some(limit), choices: 1 },
         names_tier: false,
+        max_total_cost: None,
     }
 }
 

@@ -111,6 +111,7 @@ impl Spending {
             input: InputSize { text_bytes: 2_000_000, ..InputSize::default() },
             output: OutputAsk { limit: Some(4_000), choices: 1 },
             names_tier: false,
+            max_total_cost: None,
         };
         let admission = self.ledger.try_admit(&request).unwrap();
         admission.durable().await.unwrap();

@@ -23,6 +23,8 @@ pub(super) struct Run<'r> {
     /// What failed, in words fit to be shown.
     failures: Vec<String>,
     last: Option<Fault>,
+    /// Why an attempt was not made that would have been.
+    veto: Option<Fault>,
     /// The prompt did not fit this deployment's window, so only larger ones are worth an attempt.
     too_small: Option<&'r Deployment>,
 }
@@ -47,7 +49,18 @@ enum Outcome {
 impl<'r> Run<'r> {
     pub(super) fn new(router: &'r Inner, admitted: &'r Admitted) -> Self {
         let rng = router.rng.lock().fork();
-        Self { router, admitted, rng, attempts: 0, asked: None, waited: Duration::ZERO, failures: Vec::new(), last: None, too_small: None }
+        Self {
+            router,
+            admitted,
+            rng,
+            attempts: 0,
+            asked: None,
+            waited: Duration::ZERO,
+            failures: Vec::new(),
+            last: None,
+            veto: None,
+            too_small: None,
+        }
     }
 
     pub(super) async fn serve(mut self) -> Result<Reply, Fault> {
@@ -112,6 +125,12 @@ impl<'r> Run<'r> {
             if self.deadline(deployment) <= self.now() {
                 return self.too_late();
             }
+            let mut attempt = self.next_attempt(deployment);
+            if let Err(veto) = self.admitted.log.may_start(&mut attempt) {
+                // Another deployment may be let through.
+                self.veto = Some(veto);
+                return Step::Next;
+            }
             // Health may have changed since the plan was made, also by this call's own failures.
             let pass = match self.call().mode() {
                 Mode::Test => None,
@@ -120,7 +139,7 @@ impl<'r> Run<'r> {
                     None => return Step::Next,
                 },
             };
-            let step = match self.attempt(deployment, &entry, pass).await {
+            let step = match self.attempt(deployment, attempt, &entry, pass).await {
                 Outcome::Answer(reply) => return Step::Done(reply),
                 Outcome::Fault(fault) => self.after(deployment, nth, fault),
                 Outcome::OutOfTime => self.after_deadline(deployment),
@@ -134,19 +153,22 @@ impl<'r> Run<'r> {
         Step::Next
     }
 
-    /// One attempt, recorded from start to end whatever happens.
-    async fn attempt(&mut self, deployment: &'r Arc<Deployment>, entry: &Entry, pass: Option<Pass<'_>>) -> Outcome {
-        self.attempts += 1;
-        self.asked = Some(deployment);
-        let deadline = self.deadline(deployment);
-        let attempt = Attempt {
+    fn next_attempt(&self, deployment: &Arc<Deployment>) -> Attempt {
+        Attempt {
             call: Arc::clone(self.call()),
             deployment: Arc::clone(deployment),
-            ordinal: self.attempts,
-            deadline,
+            ordinal: self.attempts + 1,
+            deadline: self.deadline(deployment),
             output_limit: self.admitted.output_limit,
             log: Arc::clone(&self.admitted.log),
-        };
+        }
+    }
+
+    /// One attempt, recorded from start to end whatever happens.
+    async fn attempt(&mut self, deployment: &'r Arc<Deployment>, attempt: Attempt, entry: &Entry, pass: Option<Pass<'_>>) -> Outcome {
+        self.attempts = attempt.ordinal;
+        self.asked = Some(deployment);
+        let deadline = attempt.deadline;
         let began = self.now();
         let mut record = Record::open(&*self.admitted.log, &entry.tally, &attempt);
         let answered = timeout_at(deadline, async {
@@ -230,13 +252,15 @@ impl<'r> Run<'r> {
         if self.now() >= self.call().ctx().deadline { Step::Stop } else { Step::Next }
     }
 
-    /// The last fault, with the attempts that were made.
+    /// The last fault, with the attempts that were made, and the one that was not.
     fn give_up(&mut self) -> Fault {
-        match self.last.take() {
-            Some(fault) if self.failures.is_empty() => fault,
-            Some(fault) => fault.with_detail("attempts", std::mem::take(&mut self.failures)),
+        let failures = std::mem::take(&mut self.failures);
+        let last = self.last.take().map(|fault| if failures.is_empty() { fault } else { fault.with_detail("attempts", failures) });
+        match (last, self.veto.take()) {
+            (Some(fault), Some(veto)) => stopped(fault, &veto),
+            (Some(fault), None) | (None, Some(fault)) => fault,
             // Every deployment of the plan went to rest, or its provider away, between planning and asking.
-            None => nothing_awake(
+            (None, None) => nothing_awake(
                 &self.router.plan(&self.admitted.routed, self.router.clock.monotonic(), &mut self.rng.clone()),
                 self.router.clock.monotonic(),
             ),
@@ -264,6 +288,13 @@ impl<'r> Run<'r> {
     fn now(&self) -> Instant {
         self.router.clock.monotonic()
     }
+}
+
+/// The last fault of a call that ended there because a further attempt was not allowed.
+fn stopped(fault: Fault, veto: &Fault) -> Fault {
+    let code = veto.code().unwrap_or(veto.kind().as_str()).to_owned();
+    let fault = fault.in_our_words().with_detail("stopped_by", code).with_detail("detail", veto.message());
+    veto.details().iter().fold(fault, |fault, (name, value)| fault.with_detail(name, value.clone()))
 }
 
 /// The least time in which the deployment, by its own limits, can time out.

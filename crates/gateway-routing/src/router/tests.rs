@@ -1,8 +1,8 @@
 use std::time::Duration;
 
 use gateway_core::{
-    AttemptEnd, Candidate, Deployment, FaultKind, ModelLimits, Origin, PartialUsage, Provider, Retry, Timeouts, Usage, ir::Event,
-    testing::*,
+    Attempt, AttemptEnd, AttemptLog, Candidate, Deployment, FaultKind, ModelLimits, Origin, PartialUsage, Provider, Retry, Timeouts, Usage,
+    ir::Event, testing::*,
 };
 use proptest::prelude::*;
 use tower::ServiceExt;
@@ -46,12 +46,45 @@ impl Scene {
         result
     }
 
+    /// The same where nothing may start at `closed`.
+    async fn run_guarded(&self, closed: &'static [&'static str]) -> Result<Reply, Fault> {
+        let guard = Arc::new(Guarding { log: RecordingLog::new(), closed });
+        let admitted = Admitted { log: Arc::clone(&guard) as Arc<dyn AttemptLog>, ..self.admitted(TestCall::to("m0")) };
+        let result = self.router.clone().oneshot(admitted).await;
+        guard.log.check().expect("each attempt is started once and ended once");
+        result
+    }
+
     fn log(&self) -> Arc<RecordingLog> {
         Arc::clone(&self.log.lock())
     }
 
     fn counts(&self) -> Vec<usize> {
         self.providers.iter().map(|provider| provider.count()).collect()
+    }
+}
+
+/// Lets nothing start at some deployments, and lets the others write one token.
+struct Guarding {
+    log: RecordingLog,
+    closed: &'static [&'static str],
+}
+
+impl AttemptLog for Guarding {
+    fn may_start(&self, attempt: &mut Attempt) -> Result<(), Fault> {
+        attempt.output_limit = Some(1);
+        if !self.closed.contains(&attempt.deployment.provider.as_str()) {
+            return Ok(());
+        }
+        Err(Fault::new(FaultKind::InsufficientFunds, Origin::Caller, "too dear").with_code("guarded").with_detail("most", 7))
+    }
+
+    fn started(&self, attempt: &Attempt) {
+        self.log.started(attempt);
+    }
+
+    fn ended(&self, ordinal: u32, end: AttemptEnd, seen: &PartialUsage) {
+        self.log.ended(ordinal, end, seen);
     }
 }
 
@@ -90,6 +123,26 @@ async fn check(acts: Vec<Vec<Act>>, expected: &[usize], end: &str) {
         };
         assert_eq!((scene.counts().as_slice(), ended.as_str()), (expected, end), "{:?}", scene.log().lines());
     }
+}
+
+#[tokio::test]
+async fn what_may_not_start_is_passed_over_and_said_if_nothing_serves() {
+    let fails = || vec![next(FaultKind::UpstreamError)];
+    let scene = Scene::new(vec![fails(), vec![], vec![]]);
+    let reply = scene.run_guarded(&["p1"]).await.expect("the last one serves");
+    assert_eq!((reply.head.attempts, scene.counts()), (2, vec![1, 0, 1]));
+    assert_eq!(scene.providers[2].seen()[0].output_limit, Some(1), "it was made smaller");
+
+    let scene = Scene::new(vec![fails(), vec![]]);
+    let fault = scene.run_guarded(&["p1"]).await.err().expect("nothing is left");
+    assert_eq!((fault.kind(), scene.counts()), (FaultKind::UpstreamError, vec![1, 0]));
+    let details: Vec<_> = fault.details().iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let attempts = r#"attempts=["p0/m0-upstream: upstream_error"]"#;
+    assert_eq!(details, [attempts, r#"stopped_by="guarded""#, r#"detail="too dear""#, "most=7"]);
+
+    let fault = scene.run_guarded(&["p0", "p1"]).await.err().expect("nothing may start");
+    assert_eq!((fault.code(), fault.tried().map(|tried| tried.attempts)), (Some("guarded"), Some(0)));
+    assert_eq!(scene.counts(), vec![1, 0]);
 }
 
 #[tokio::test(start_paused = true)]

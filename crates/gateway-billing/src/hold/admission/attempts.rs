@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use gateway_core::{Attempt, AttemptEnd, AttemptLog, Deployment, PartialUsage, Reached, Used};
+use gateway_core::{Attempt, AttemptEnd, AttemptLog, Deployment, Fault, PartialUsage, Reached, Used};
 
 use super::{FinalUsage, Open};
 use crate::{
@@ -77,19 +77,14 @@ impl Open {
     }
 
     fn attempt_row(&self, trying: &Trying, now_us: i64) -> AttemptRow {
-        let nothing = (Nano::ZERO, self.held.wallet.currency());
-        let (outcome, status, ended_at, (cost, cost_currency)) = match &trying.ended {
-            None => ("abandoned", None, now_us, nothing),
-            Some((AttemptEnd::Served, at, _)) => ("served", None, *at, nothing),
-            Some((AttemptEnd::Failed { kind, status, reached }, at, seen)) => {
-                let cost = match reached {
-                    Reached::Nothing => nothing,
-                    Reached::Work => self.cost(&trying.deployment, seen),
-                };
-                (kind.as_str(), *status, *at, cost)
-            }
-            Some((AttemptEnd::Abandoned, at, seen)) => ("abandoned", None, *at, self.cost(&trying.deployment, seen)),
+        let (outcome, status, ended_at) = match &trying.ended {
+            None => ("abandoned", None, now_us),
+            Some((AttemptEnd::Served, at, _)) => ("served", None, *at),
+            Some((AttemptEnd::Failed { kind, status, .. }, at, _)) => (kind.as_str(), *status, *at),
+            Some((AttemptEnd::Abandoned, at, _)) => ("abandoned", None, *at),
         };
+        let (cost, cost_currency) =
+            billable(trying).map_or((Nano::ZERO, self.held.wallet.currency()), |seen| self.cost(&trying.deployment, seen));
         AttemptRow {
             n: trying.n,
             provider: trying.deployment.provider.as_str().into(),
@@ -103,10 +98,31 @@ impl Open {
         }
     }
 
+    /// What the attempts so far may have cost, in the money of the call: a provider that bills in another is taken at our own
+    /// price.
+    fn spent(&self) -> Nano {
+        let currency = self.held.wallet.currency();
+        let cost = |trying: &Trying| {
+            let draft = billable(trying).and_then(|seen| self.draft(&trying.deployment, seen));
+            draft.map_or(Nano::ZERO, |draft| if draft.cost_currency == currency { draft.cost } else { draft.charge })
+        };
+        // Pricing an attempt looks at the attempts again, so the lock must be free by then.
+        let attempts = self.attempts.lock().clone();
+        Nano::checked_sum(attempts.iter().map(cost)).unwrap_or(Nano::MAX)
+    }
+
     /// What a provider may bill for an attempt that nobody pays us for: as reported, else estimated.
     fn cost(&self, deployment: &Arc<Deployment>, used: &FinalUsage) -> (Nano, Currency) {
         let draft = self.draft(deployment, used);
         draft.map_or((Nano::ZERO, self.held.wallet.currency()), |draft| (draft.cost, draft.cost_currency))
+    }
+}
+
+/// What an attempt has used that was not served, where its provider may bill for that; of a served one the settlement tells.
+fn billable(trying: &Trying) -> Option<&FinalUsage> {
+    match &trying.ended {
+        None | Some((AttemptEnd::Served | AttemptEnd::Failed { reached: Reached::Nothing, .. }, ..)) => None,
+        Some((AttemptEnd::Abandoned | AttemptEnd::Failed { reached: Reached::Work, .. }, _, seen)) => Some(seen),
     }
 }
 
@@ -122,6 +138,12 @@ impl AttemptLog for Open {
         if let Some(trying) = attempts.iter_mut().rev().find(|trying| trying.n == ordinal) {
             trying.ended.get_or_insert((end, at, FinalUsage::Counted(seen.clone())));
         }
+    }
+
+    fn may_start(&self, attempt: &mut Attempt) -> Result<(), Fault> {
+        let Some(guard) = &self.guard else { return Ok(()) };
+        let place = self.candidates.iter().position(|candidate| candidate.deployment.id == attempt.deployment.id);
+        guard.admit(place.unwrap_or(usize::MAX), self.spent(), attempt)
     }
 
     fn price(&self, deployment: &Arc<Deployment>, used: &Used) -> Option<Box<str>> {
