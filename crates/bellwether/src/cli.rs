@@ -14,6 +14,7 @@ mod pending;
 mod people;
 mod price;
 mod prices;
+mod receipt;
 mod simulate;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -90,6 +91,9 @@ enum Command {
     /// Check the books
     #[command(subcommand)]
     Ledger(ledger::Ledger),
+    /// Check signed receipts, offline, and print the keys to check them with
+    #[command(subcommand)]
+    Receipt(receipt::Receipt),
     /// Print a completion script for your shell
     Completions {
         /// The shell
@@ -127,6 +131,7 @@ pub async fn run(registry: Registry) -> Result<ExitCode> {
         Command::Key(key) => key.run(&AdminClient::from_environment(&environment)?).await,
         Command::Prices(prices) => prices.run(&environment).await,
         Command::Ledger(ledger) => ledger.run(&environment).await,
+        Command::Receipt(receipt) => receipt.run(&environment).await,
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "bellwether", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)

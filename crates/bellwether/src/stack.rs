@@ -5,16 +5,18 @@ mod snapshots;
 use std::{convert::Infallible, fs, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
+use bytes::Bytes;
 use gateway_billing::{
     api::{ApiRequest, Viewer},
     hold::{HoldLayer, HoldOptions},
 };
+use gateway_core::{Fault, FaultKind, Origin};
 use gateway_routing::ResolveLayer;
 use gateway_server::{
     Access, AdminCheck, AuthLayer, BodyLimitLayer, BodyLimits, CallLayer, CallLimits, Drain, EdgeBody, Metrics, Mount, Readiness,
     RescueLayer, Server, ServerLimits, Site, SiteLayer, Stage, TraceLayer, tls,
 };
-use http::{Request, Response};
+use http::{HeaderValue, Method, Request, Response, header};
 use hyper::body::Incoming;
 use tower::{ServiceBuilder, service_fn};
 
@@ -97,10 +99,13 @@ fn site(parts: Parts) -> Result<Arc<Site>> {
         }
     });
     let admin = service_fn(move |request| admin.clone().handle(request));
+    let keys = Bytes::from(ledger.receipt_key().public_keys());
+    let keys = service_fn(move |request: gateway_server::MountRequest| std::future::ready(receipt_keys(&request.head, keys.clone())));
     let site = Site::shipped()
         .models(parts.listing)
         .mount(Mount::new("/v1/billing", Access::Caller, billing))
         .mount(Mount::new("/admin", Access::Admin, admin))
+        .mount(Mount::new(RECEIPT_KEYS, Access::Anybody, keys))
         .metrics(Access::Anybody)
         .ready(move || match ledger.journal_reading() {
             reading if reading.down => Readiness::NotReady("the ledger cannot be written".into()),
@@ -108,6 +113,21 @@ fn site(parts: Parts) -> Result<Arc<Site>> {
         })
         .build()?;
     Ok(site)
+}
+
+/// Where anybody finds the keys that receipts are checked with.
+pub const RECEIPT_KEYS: &str = "/.well-known/bellwether-receipts.json";
+
+fn receipt_keys(head: &http::request::Parts, keys: Bytes) -> Result<Response<Bytes>, Fault> {
+    if head.uri.path() != RECEIPT_KEYS {
+        return Err(Fault::new(FaultKind::NotFound, Origin::Caller, format!("there is nothing below {RECEIPT_KEYS}")));
+    }
+    if head.method != Method::GET && head.method != Method::HEAD {
+        return Err(Fault::new(FaultKind::MethodNotAllowed, Origin::Caller, "the keys of receipts are for reading: use GET"));
+    }
+    let mut response = Response::new(keys);
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Ok(response)
 }
 
 fn metrics(parts: &Parts) -> Metrics {

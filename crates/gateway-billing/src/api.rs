@@ -1,5 +1,5 @@
-//! The callers' view of their money: `/v1/billing/balance`, `/requests/{id}`, `/cost-report`, `/usage`, `/budgets`, and the
-//! redemption of codes.
+//! The callers' view of their money: `/v1/billing/balance`, `/requests/{id}`, the same as a signed receipt, `/cost-report`,
+//! `/usage`, `/budgets`, and the redemption of codes.
 //!
 //! What reads has what is queued written first, so that a caller finds the answer it just got. A viewer sees one account and one
 //! mode; what belongs to another is answered as if it did not exist. What providers bill us is shown to operators only.
@@ -17,7 +17,7 @@ mod usage;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use gateway_core::{KeyId, Mode, OrgId, Principal};
+use gateway_core::{KeyId, Mode, OrgId, Principal, RequestId};
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -121,6 +121,11 @@ impl BillingApi {
                 self.ledger.flush().await;
                 ok(&receipt::read(self.ledger.reader(), viewer, id).await?)
             }
+            Route::SignedReceipt => {
+                no_query(query)?;
+                self.ledger.flush().await;
+                ok(&receipt::signed(self.ledger.reader(), viewer, id, self.ledger.receipt_key()).await?)
+            }
             Route::CostReport => {
                 let period = period::Period::of_query(query, self.now())?;
                 self.ledger.flush().await;
@@ -151,6 +156,17 @@ async fn budgets(ledger: &Ledger, viewer: &Viewer) -> Result<serde_json::Value, 
         None => ledger.budgets(viewer.org, viewer.mode),
     };
     Ok(serde_json::json!({ "object": "list", "data": data }))
+}
+
+/// The signed receipt of a call that has ended and is written; `None`, with a word in the log, if there is none.
+pub(crate) async fn signed_receipt(ledger: &Ledger, viewer: &Viewer, id: RequestId) -> Option<String> {
+    match receipt::signed(ledger.reader(), viewer, &id.to_string(), ledger.receipt_key()).await {
+        Ok(signed) => Some(signed.into_text()),
+        Err(error) => {
+            tracing::warn!(%id, ?error, "no receipt goes with the answer; it can be fetched");
+            None
+        }
+    }
 }
 
 /// Microseconds since 1970 as RFC 3339.

@@ -29,6 +29,7 @@ pub use self::{
     tariff::Tariff,
 };
 use crate::{
+    api::Viewer,
     book::Wallet,
     budget::{
         BudgetRefusal,
@@ -190,6 +191,12 @@ pub trait Billing: Send + Sync {
 
     /// What an account's calls are charged by at `at_us`.
     fn tariff(&self, org: OrgId, mode: Mode, at_us: i64) -> Tariff;
+
+    /// The signed receipt of a call whose settlement is written, for the holder of the key it was made with.
+    async fn signed_receipt(&self, holder: &Principal, id: RequestId) -> Option<String> {
+        let _ = (holder, id);
+        None
+    }
 }
 
 #[async_trait]
@@ -227,6 +234,10 @@ impl Billing for Ledger {
             None => PinnedPlan::DEFAULT,
         };
         Tariff::new(Arc::clone(self.prices()), name, plan, mode)
+    }
+
+    async fn signed_receipt(&self, holder: &Principal, id: RequestId) -> Option<String> {
+        crate::api::signed_receipt(self, &Viewer::of(holder), id).await
     }
 }
 

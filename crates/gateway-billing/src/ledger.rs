@@ -55,6 +55,7 @@ use crate::{
     keys::KeyRing,
     money::Nano,
     price::{PlanBook, PriceBook},
+    receipt::ReceiptKey,
     recovery::Recovered,
     store::{Store, StoreOptions},
     verify::Report,
@@ -124,6 +125,7 @@ pub struct Ledger {
     book: Arc<Book>,
     budgets: Arc<BudgetBook>,
     keys: Arc<KeyRing>,
+    receipts: ReceiptKey,
     prices: Arc<PriceBook>,
     plans: Arc<PlanBook>,
     sizes: Arc<LearnedSizes>,
@@ -201,6 +203,12 @@ impl Ledger {
 
     pub(crate) fn allowances(&self) -> &Arc<Allowances> {
         &self.allowances
+    }
+
+    /// What receipts are signed with.
+    #[must_use]
+    pub fn receipt_key(&self) -> &ReceiptKey {
+        &self.receipts
     }
 
     pub(crate) fn sizes(&self) -> &Arc<LearnedSizes> {

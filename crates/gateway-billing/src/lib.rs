@@ -5,6 +5,7 @@ pub mod api;
 pub mod catalog;
 pub mod money;
 pub mod price;
+pub mod receipt;
 pub mod usage;
 
 // Ledger side.

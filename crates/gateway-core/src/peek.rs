@@ -25,6 +25,8 @@ pub struct Controls {
     /// `max_total_cost`, or the header `x-bellwether-max-total-cost`, the smaller of them: what the call may cost at most over
     /// all of its attempts, in billionths.
     pub max_total_cost: Option<u64>,
+    /// The header `x-bellwether-receipt: true`: the signed receipt goes along with a whole answer.
+    pub receipt: bool,
 }
 
 /// How large the prompt can be, for the money held before the call. Base64 data is not counted as text.

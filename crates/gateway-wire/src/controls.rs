@@ -18,6 +18,7 @@ pub(crate) const KEYS: [&str; 5] = ["models", "fallbacks", "disable_fallbacks", 
 const FALLBACKS_HEADER: &str = "x-bellwether-fallbacks";
 const STRICT_HEADER: &str = "x-bellwether-strict";
 const MAX_TOTAL_COST_HEADER: &str = "x-bellwether-max-total-cost";
+const RECEIPT_HEADER: &str = "x-bellwether-receipt";
 
 const AMOUNT: &str = "an amount in USD that is not negative, such as 0.05";
 
@@ -51,6 +52,7 @@ pub(crate) fn take_headers(controls: &mut Controls, headers: &HeaderMap) -> Resu
         let most = nano::parse(&text, Round::Down).ok_or_else(|| unreadable(MAX_TOTAL_COST_HEADER, AMOUNT, &text))?;
         controls.max_total_cost = Some(controls.max_total_cost.map_or(most, |standing| standing.min(most)));
     }
+    controls.receipt |= is_on(headers, RECEIPT_HEADER)?;
     Ok(())
 }
 
@@ -146,6 +148,7 @@ mod tests {
             ("x-bellwether-strict", "maybe", "`true` or `false`"),
             ("x-bellwether-strict", "", "`true` or `false`"),
             ("x-bellwether-strict", "1", "`true` or `false`"),
+            ("x-bellwether-receipt", "yes", "`true` or `false`"),
             ("x-bellwether-fallbacks", "off", "`none`"),
             ("x-bellwether-fallbacks", "gpt-4.1", "`none`"),
         ] {
@@ -210,6 +213,8 @@ mod tests {
         let on: [(&str, &[u8]); 2] = [("x-bellwether-strict", b"TRUE"), ("x-bellwether-fallbacks", b" None ")];
         assert_eq!(controls(&on, r#","strict":false,"disable_fallbacks":null"#), (true, true));
         assert_eq!(controls(&[("x-bellwether-strict", b"false")], r#","strict":true"#), (true, false));
+        let receipt = |value: &[u8]| peek(&[("x-bellwether-receipt", value)], "").expect("readable").controls.receipt;
+        assert!(receipt(b"true") && !receipt(b"false"));
         assert_eq!(controls(&[], r#","strict":true,"strict":null,"disable_fallbacks":true"#), (false, true));
     }
 }

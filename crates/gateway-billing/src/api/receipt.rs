@@ -1,5 +1,7 @@
 //! One request explained: what was held, what was charged, and how the charge follows from the usage.
 
+mod signed;
+
 use gateway_core::{KeyId, OrgId, RequestId};
 use serde::Serialize;
 use sqlx::{Row, SqlitePool, sqlite::SqliteRow};
@@ -10,6 +12,8 @@ use crate::{
     price::{PriceRow, PriceVersion, PriceVersionId, charge},
     usage::{Leaves, UsageFlags, UsageSource},
 };
+
+pub(super) use signed::signed;
 
 #[derive(Serialize)]
 pub(super) struct Receipt {

@@ -9,6 +9,7 @@ use super::error::ApiError;
 pub(super) enum Route {
     Balance,
     Receipt,
+    SignedReceipt,
     CostReport,
     Usage,
     Budgets,
@@ -25,9 +26,10 @@ enum Verb {
 }
 
 /// Below `/v1/billing`. `{…}` stands for one segment that is not empty.
-const ROUTES: [(Verb, &str, Route); 6] = [
+const ROUTES: [(Verb, &str, Route); 7] = [
     (Verb::Read, "/balance", Route::Balance),
     (Verb::Read, "/requests/{id}", Route::Receipt),
+    (Verb::Read, "/requests/{id}/receipt", Route::SignedReceipt),
     (Verb::Read, "/cost-report", Route::CostReport),
     (Verb::Read, "/usage", Route::Usage),
     (Verb::Read, "/budgets", Route::Budgets),
@@ -99,6 +101,7 @@ mod tests {
         check(&Method::GET, "/v1/billing/balance", Ok((Route::Balance, "")));
         check(&Method::HEAD, "/balance/", Ok((Route::Balance, "")));
         check(&Method::GET, "/v1/billing/requests/req_1", Ok((Route::Receipt, "req_1")));
+        check(&Method::GET, "/v1/billing/requests/req_1/receipt", Ok((Route::SignedReceipt, "req_1")));
         check(&Method::POST, "/v1/billing/codes/redeem", Ok((Route::Redeem, "")));
         check(&Method::GET, "/v1/billing/codes/redeem", Err(405));
         check(&Method::DELETE, "/v1/billing/balance", Err(405));

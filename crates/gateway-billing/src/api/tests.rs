@@ -256,3 +256,49 @@ fn percentages_are_rounded_to_a_tenth() {
     assert_eq!([percentage(243, 1000), percentage(1, 3), percentage(2, 3), percentage(0, 0)], ["24.3%", "33.3%", "66.7%", "0.0%"]);
     assert_eq!(percentage(u64::MAX, u64::MAX), "100.0%");
 }
+
+#[tokio::test]
+async fn a_signed_receipt_states_the_same_and_belongs_to_its_account() {
+    let scene = scene().await;
+    let tier = r#"{"tok.in":3808,"tok.in.cache_read":8192,"tok.out":700,"service_tier":"flex"}"#;
+    scene.settle(id(1), tier, (12_000, 700), 17_312_000);
+    scene.attempt(id(1), 1, "rate_limited", Some(429));
+    scene.attempt(id(1), 2, "served", Some(200));
+    let path = format!("/v1/billing/requests/{}/receipt", id(1));
+    let signed = scene.read(&path).await;
+    assert_eq!(signed, scene.read(&path).await, "the same facts, the same receipt");
+    let keys = crate::receipt::ReceiptKeys::parse(&scene.ledger.receipt_key().public_keys()).unwrap();
+    let claims = keys.verify(signed["receipt"].as_str().unwrap()).unwrap();
+    let plain = scene.read(&format!("/v1/billing/requests/{}", id(1))).await;
+    for (stated, booked) in [
+        ("id", "id"),
+        ("account", "account"),
+        ("state", "state"),
+        ("created_at", "created_at"),
+        ("served_at", "settled_at"),
+        ("model", "model"),
+        ("leaves", "usage"),
+        ("usage_source", "usage_source"),
+        ("price", "price"),
+        ("charge", "charge"),
+        ("written_off", "written_off"),
+    ] {
+        assert_eq!(claims[stated], plain[booked], "{stated}");
+    }
+    assert_eq!((&claims["provider"], &claims["service_tier"], &claims["currency"]), (&json!("openai"), &json!("flex"), &json!("USD")));
+    assert_eq!(claims["attempts"][0]["outcome"], "rate_limited");
+    assert!(claims.get("cost").is_none() && claims["attempts"][1].get("cost").is_none(), "what providers bill is nobody else's: {claims}");
+    // What an operator sees more than the account is not in the receipt either.
+    let operator = Viewer { sight: Sight::Operator, ..scene.viewer };
+    let body = scene.ask(&operator, Method::GET, &path).await.into_body();
+    assert_eq!(serde_json::from_slice::<Value>(&body).unwrap(), signed);
+
+    let stranger = Viewer { org: OrgId::from_bytes([9; 16]), ..scene.viewer };
+    Scene::check_error(&scene.ask(&stranger, Method::GET, &path).await, 404, "no request");
+    Scene::check_error(&scene.ask(&Viewer { mode: Mode::Test, ..scene.viewer }, Method::GET, &path).await, 404, "no request");
+    scene.hold(id(2), 0);
+    let open = format!("/v1/billing/requests/{}/receipt", id(2));
+    Scene::check_error(&scene.ask(&scene.viewer, Method::GET, &open).await, 409, "still running");
+    Scene::check_error(&scene.ask(&scene.viewer, Method::GET, "/v1/billing/requests//receipt").await, 404, "there is no");
+    Scene::check_error(&scene.ask(&scene.viewer, Method::POST, &path).await, 405, "use GET");
+}

@@ -9,7 +9,7 @@ use std::{
 };
 
 use futures_util::future::{Either, select};
-use gateway_core::{Admitted, Clock, Deployment, Fault, NoLog, Reply, ReplyBody, Routed, Tried};
+use gateway_core::{Admitted, Call, Clock, Deployment, Fault, NoLog, Reply, ReplyBody, Routed, Tried};
 use http::{HeaderName, HeaderValue};
 use tower::{Layer, Service};
 
@@ -18,12 +18,18 @@ use super::{
     admission::{Admission, ReleaseReason},
     delivery::{Watch, in_full},
     guard, request_of,
+    written::Ended,
 };
 use crate::{error::LedgerError, money::Nano};
 
 const COST: HeaderName = HeaderName::from_static("x-bellwether-cost-usd");
 const REMAINING: HeaderName = HeaderName::from_static("x-bellwether-credits-remaining");
 const OUTPUT_LIMIT: HeaderName = HeaderName::from_static("x-bellwether-output-limit");
+const RECEIPT: HeaderName = HeaderName::from_static("x-bellwether-receipt");
+
+/// A receipt longer than this is not sent along: clients and proxies refuse long headers, and with them the answer.
+const RECEIPT_CHARS_MAX: usize = 6_000;
+
 /// How the layer behaves.
 #[derive(Debug, Clone, Copy)]
 pub struct HoldOptions {
@@ -102,6 +108,7 @@ impl HoldLayer {
         };
         guard::fit(&mut request, &mut routed).map_err(refused)?;
         let unlimited = request.output.limit.is_none();
+        let receipt_for = routed.call.peek().controls.receipt.then(|| Arc::clone(&routed.call));
         let (admission, routed) = self.admit(request, routed).await.map_err(refused)?;
         let admitted = Admitted { routed, output_limit: Some(admission.output_limit()), log: admission.log() };
         let mut reply = match beside(inner.call(admitted), &admission).await {
@@ -115,7 +122,7 @@ impl HoldLayer {
             put(&mut reply, OUTPUT_LIMIT, HeaderValue::from(admission.output_limit_tried()));
         }
         let tried = Tried::from(&reply.head);
-        self.bill(reply, admission).await.map_err(|fault| fault.with_tried(tried))
+        self.bill(reply, admission, receipt_for.as_deref()).await.map_err(|fault| fault.with_tried(tried))
     }
 
     /// Holds money. Where a budget for a model or a provider is spent, the request goes without what that budget counts, as
@@ -141,7 +148,7 @@ impl HoldLayer {
     }
 
     /// Settles a whole answer, or sets somebody to watch a streamed one.
-    async fn bill(&self, mut reply: Reply, admission: Admission) -> Result<Reply, Fault> {
+    async fn bill(&self, mut reply: Reply, admission: Admission, receipt_for: Option<&Call>) -> Result<Reply, Fault> {
         let Some(deployment) = reply.head.deployment.clone() else {
             admission.durable().await?;
             admission.release(ReleaseReason::Failed);
@@ -157,6 +164,9 @@ impl HoldLayer {
                 if self.options.strict_settle {
                     ended.wait().await?;
                 }
+                if let Some(call) = receipt_for {
+                    self.enclose_receipt(call, &ended, &mut reply).await;
+                }
                 put(&mut reply, COST, amount(receipt.paid));
                 put(&mut reply, REMAINING, amount(receipt.remaining));
             }
@@ -168,6 +178,23 @@ impl HoldLayer {
             }
         }
         Ok(reply)
+    }
+}
+
+impl HoldLayer {
+    /// Puts the signed receipt beside the answer. It states what is in the books, so they are waited for; if that fails, the
+    /// answer goes out without.
+    async fn enclose_receipt(&self, call: &Call, ended: &Ended, reply: &mut Reply) {
+        let ctx = call.ctx();
+        if let Err(error) = ended.wait().await {
+            tracing::warn!(id = %ctx.request_id, %error, "no receipt goes with the answer: its settlement is not written");
+            return;
+        }
+        let Some(receipt) = self.billing.signed_receipt(&ctx.principal, ctx.request_id).await else { return };
+        match HeaderValue::try_from(receipt) {
+            Ok(receipt) if receipt.len() <= RECEIPT_CHARS_MAX => put(reply, RECEIPT, receipt),
+            Ok(_) | Err(_) => tracing::debug!(id = %ctx.request_id, "the receipt is too long for a header; it can be fetched"),
+        }
     }
 }
 

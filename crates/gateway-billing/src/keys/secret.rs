@@ -1,4 +1,4 @@
-//! The server's secret, under which keys are hashed.
+//! The server's secret, under which keys are hashed and from which the key of receipts is derived.
 
 use std::{
     fs::OpenOptions,
@@ -9,13 +9,30 @@ use std::{
 use gateway_core::Secret;
 use ring::{hmac, rand::SecureRandom};
 
-use crate::error::LedgerError;
+use crate::{error::LedgerError, receipt::ReceiptKey};
 
 /// Shortest secret that may be given: 128 bits written in hexadecimal.
 const SECRET_CHARS_MIN: usize = 32;
 
+/// What is made of the secret; the secret itself is kept nowhere.
+#[derive(Debug)]
+pub(crate) struct ServerSecret {
+    /// What API keys are hashed under.
+    pub(crate) keys: hmac::Key,
+    /// What receipts are signed with.
+    pub(crate) receipts: ReceiptKey,
+}
+
+impl ServerSecret {
+    fn of(text: &str, database: &Path) -> Result<Self, LedgerError> {
+        let receipts =
+            ReceiptKey::derive(text.as_bytes()).ok_or_else(|| unusable(database, &"no key for receipts can be derived from it"))?;
+        Ok(Self { keys: hmac::Key::new(hmac::HMAC_SHA256, text.as_bytes()), receipts })
+    }
+}
+
 /// The given secret, else the one in `<database>.secret`, which is made at the first start with mode 0600.
-pub(crate) fn server_secret(given: Option<&Secret>, database: &Path, random: &dyn SecureRandom) -> Result<hmac::Key, LedgerError> {
+pub(crate) fn server_secret(given: Option<&Secret>, database: &Path, random: &dyn SecureRandom) -> Result<ServerSecret, LedgerError> {
     if let Some(secret) = given {
         let text = secret.expose().trim();
         if text.len() < SECRET_CHARS_MIN {
@@ -24,7 +41,7 @@ pub(crate) fn server_secret(given: Option<&Secret>, database: &Path, random: &dy
                 format!("has {} characters; it needs at least {SECRET_CHARS_MIN}, for example from `openssl rand -hex 32`", text.len()),
             ));
         }
-        return Ok(hmac::Key::new(hmac::HMAC_SHA256, text.as_bytes()));
+        return ServerSecret::of(text, database);
     }
     let mut name = database.as_os_str().to_owned();
     name.push(".secret");
@@ -38,7 +55,7 @@ pub(crate) fn server_secret(given: Option<&Secret>, database: &Path, random: &dy
     if text.len() < SECRET_CHARS_MIN {
         return Err(unusable(&path, &"it is cut; restore it from a backup, or all keys must be made anew"));
     }
-    Ok(hmac::Key::new(hmac::HMAC_SHA256, text.as_bytes()))
+    ServerSecret::of(text, &path)
 }
 
 fn create(path: &Path, random: &dyn SecureRandom) -> Result<String, LedgerError> {

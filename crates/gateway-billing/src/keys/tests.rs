@@ -61,7 +61,7 @@ fn every_single_wrong_character_is_caught() {
 fn a_secret_is_made_once_and_kept_private() {
     let folder = tempfile::tempdir().unwrap();
     let database = folder.path().join("ledger.db");
-    let sign = |key: hmac::Key| hmac::sign(&key, b"x").as_ref().to_vec();
+    let sign = |secret: secret::ServerSecret| (hmac::sign(&secret.keys, b"x").as_ref().to_vec(), secret.receipts.id().to_owned());
     let first = sign(server_secret(None, &database, &SystemRandom::new()).unwrap());
     assert_eq!(first, sign(server_secret(None, &database, &SystemRandom::new()).unwrap()));
     #[cfg(unix)]

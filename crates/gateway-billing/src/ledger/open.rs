@@ -33,12 +33,12 @@ pub(super) async fn open(options: LedgerOptions) -> Result<Ledger, LedgerError> 
     let durability = store.durability;
     let (store, writer) = Store::open(&store).await?;
     let secret = server_secret(secret.as_ref(), store.path(), &SystemRandom::new())?;
-    check_secret(&writer, &secret, store.path())?;
+    check_secret(&writer, &secret.keys, store.path())?;
     let boot = begin_boot(&writer, clock.unix_us())?;
     let book = Arc::new(load_book(&writer)?);
     let budgets = Arc::new(super::budgets::load(&writer, clock.unix_us())?);
     let allowances = Arc::new(Allowances::load(&writer, abandon_allowance, clock.unix_us())?);
-    let keys = Arc::new(KeyRing::load(&writer, secret, Arc::clone(&clock))?);
+    let keys = Arc::new(KeyRing::load(&writer, secret.keys, Arc::clone(&clock))?);
     keep_sign_up(&writer, options.sign_up_grant, options.sign_up_days, clock.unix_us())?;
     let agenda = Arc::new(Agenda::load(&writer)?);
     let prices = Arc::new(PriceBook::new(super::prices::rows(&writer)?));
@@ -58,6 +58,7 @@ pub(super) async fn open(options: LedgerOptions) -> Result<Ledger, LedgerError> 
         book,
         budgets,
         keys,
+        receipts: secret.receipts,
         prices,
         plans,
         sizes: Arc::default(),

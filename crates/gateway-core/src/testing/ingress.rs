@@ -22,8 +22,8 @@ pub const TEST_PROTOCOL: Protocol = Protocol::new("test-lines");
 /// The callers' side of the test protocol.
 ///
 /// A request is `{"model": …, "input": text}` with the optional keys `stream`, `stream_usage`, `output_limit`, `choices`,
-/// `tools` (names), `operation` (`"chat"` or `"count_tokens"`), `models`, `fallbacks`, `disable_fallbacks`, `strict` and
-/// `max_total_cost` (in billionths).
+/// `tools` (names), `operation` (`"chat"` or `"count_tokens"`), `models`, `fallbacks`, `disable_fallbacks`, `strict`,
+/// `max_total_cost` (in billionths) and `receipt`.
 /// A whole answer is `{"model", "request_id", "text", "finish", "response"}`. A stream is one JSON object a line, its
 /// `event` one of `start`, `part`, `text`, `seal`, `citation`, `extras`, `part_end`, `logprobs`, `finish`, `usage`,
 /// `opaque`, `end`; the terminator is `{"event":"done"}`, an interruption `{"event":"fault"}`, a keep-alive an empty line.
@@ -75,6 +75,8 @@ struct Request {
     strict: bool,
     /// In billionths.
     max_total_cost: Option<u64>,
+    #[serde(default)]
+    receipt: bool,
 }
 
 fn read(body: &[u8]) -> Result<Request, WireError> {
@@ -105,6 +107,7 @@ impl Ingress for TestIngress {
                 disable_fallbacks: request.disable_fallbacks,
                 strict: request.strict,
                 max_total_cost: request.max_total_cost,
+                receipt: request.receipt,
             },
             input: InputSize {
                 text_bytes: request.input.len() as u64,
