@@ -164,27 +164,30 @@ impl Sku {
     }
 
     pub(crate) fn dimensions(&self) -> Option<Dimensions> {
-        let mut words = self.name().split('.');
-        if words.next() != Some("tok") {
-            return None;
-        }
-        let side = if words.next() == Some("in") { Side::Input } else { Side::Output };
-        let (mut modality, mut kind) = (None, None);
-        for word in words {
-            match word {
-                "text" | "audio" | "image" | "video" => modality = Some(word),
-                _ => kind = Some(word),
-            }
-        }
-        Some(Dimensions { side, modality, kind })
+        let position = usize::from(self.name);
+        let (side, position, kinds) = match self.side()? {
+            Side::Input => (Side::Input, position, KINDS_IN.as_slice()),
+            Side::Output => (Side::Output, position - usize::from(Self::OUT.name), KINDS_OUT.as_slice()),
+        };
+        Some(Dimensions { side, modality: MODALITIES[position / kinds.len()], kind: kinds[position % kinds.len()] })
     }
 
     /// The token SKU with these dimensions, if there is one.
     pub(crate) fn with(dimensions: Dimensions) -> Option<Self> {
-        let position = NAMES.iter().position(|name| dimensions.spells(name))?;
-        Some(Self { name: u8::try_from(position).ok()?, attributes: None })
+        let (first, kinds) = match dimensions.side {
+            Side::Input => (0, KINDS_IN.as_slice()),
+            Side::Output => (Self::OUT.name, KINDS_OUT.as_slice()),
+        };
+        let modality = MODALITIES.iter().position(|modality| *modality == dimensions.modality)?;
+        let kind = kinds.iter().position(|kind| *kind == dimensions.kind)?;
+        Some(Self { name: first + u8::try_from(modality * kinds.len() + kind).ok()?, attributes: None })
     }
 }
+
+/// The dimensions of token SKUs, in the order in which [`NAMES`] combines them: for each modality every kind.
+const MODALITIES: [Option<&str>; 5] = [None, Some("text"), Some("audio"), Some("image"), Some("video")];
+const KINDS_IN: [Option<&str>; 5] = [None, Some("cache_read"), Some("cache_write_5m"), Some("cache_write_1h"), Some("tool")];
+const KINDS_OUT: [Option<&str>; 4] = [None, Some("reasoning"), Some("tool"), Some("citation")];
 
 /// A side of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -201,18 +204,6 @@ pub(crate) struct Dimensions {
     pub(crate) side: Side,
     pub(crate) modality: Option<&'static str>,
     pub(crate) kind: Option<&'static str>,
-}
-
-impl Dimensions {
-    fn spells(self, name: &str) -> bool {
-        let side = match self.side {
-            Side::Input => "tok.in",
-            Side::Output => "tok.out",
-        };
-        let mut words = [self.modality, self.kind].into_iter().flatten();
-        let rest = name.strip_prefix(side).and_then(|rest| words.try_fold(rest, |rest, word| rest.strip_prefix('.')?.strip_prefix(word)));
-        rest == Some("")
-    }
 }
 
 impl PartialOrd for Sku {
@@ -313,7 +304,11 @@ mod tests {
             let sku: Sku = name.parse().unwrap();
             assert_eq!(sku.to_string(), *name);
             assert_eq!(sku.side(), sku.dimensions().map(|dimensions| dimensions.side), "{name}");
+            assert_eq!(name.starts_with("tok."), sku.dimensions().is_some(), "{name}");
             if let Some(dimensions) = sku.dimensions() {
+                let side = if dimensions.side == Side::Input { "tok.in" } else { "tok.out" };
+                let words = [Some(side), dimensions.modality, dimensions.kind];
+                assert_eq!(words.into_iter().flatten().collect::<Vec<_>>().join("."), *name);
                 assert_eq!(Sku::with(dimensions), Some(sku), "{name}");
             }
         }
