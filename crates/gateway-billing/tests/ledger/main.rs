@@ -10,6 +10,7 @@ mod guard;
 mod hold;
 mod model;
 mod plans;
+mod policies;
 mod prices;
 mod reports;
 mod spending;
