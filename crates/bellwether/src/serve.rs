@@ -3,6 +3,7 @@
 mod first_start;
 mod logging;
 mod secrets;
+mod verifying;
 
 use std::{path::Path, process::ExitCode, sync::Arc, time::Duration};
 
@@ -20,6 +21,8 @@ use crate::{
     stack,
     webhooks::{self, Delivering},
 };
+use verifying::Verifying;
+
 pub use first_start::FirstStart;
 
 /// How long the ledger may take to write what is queued, after the last request has ended.
@@ -33,6 +36,7 @@ pub struct Gateway {
     running: Running,
     ledger: Arc<Ledger>,
     delivering: Delivering,
+    verifying: Verifying,
     admin_token: Secret,
     first_start: Option<FirstStart>,
     scheme: &'static str,
@@ -77,10 +81,12 @@ impl Gateway {
         // The test key is shown once, so nothing that may fail comes between making it and showing it.
         let first_start = FirstStart::prepare(&ledger, environment, &admin_token).await?;
         let running = bound.start();
+        let verifying = Verifying::start(Arc::clone(&ledger));
         Ok(Self {
             running,
             ledger,
             delivering,
+            verifying,
             admin_token,
             first_start,
             scheme: if config.server.tls.is_some() { "https" } else { "http" },
@@ -114,6 +120,7 @@ impl Gateway {
     pub async fn stop(self) -> Result<()> {
         let drained = self.running.shutdown(self.grace).await;
         tracing::info!(?drained, "drained");
+        drop(self.verifying);
         self.delivering.stop().await;
         self.ledger.stop(LEDGER_STOP).await;
         Ok(())

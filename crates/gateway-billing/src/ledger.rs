@@ -20,7 +20,14 @@ mod reading;
 mod redeem;
 mod tokens;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use gateway_core::{Clock, KeyRefusal, KeyStore, Principal, Secret, SystemClock};
@@ -138,7 +145,12 @@ pub struct Ledger {
     paid_credit_may_expire: bool,
     confirm_above: Option<Nano>,
     recovered: Recovered,
+    verdict: AtomicU8,
 }
+
+/// Values of the verdict; anything else is none.
+const RIGHT: u8 = 1;
+const WRONG: u8 = 2;
 
 impl Ledger {
     /// Opens the ledger and resolves what an earlier run left open.
@@ -247,7 +259,19 @@ impl Ledger {
     /// The database cannot be read.
     pub async fn verify(&self) -> Result<Report, LedgerError> {
         let path = self.store.path().to_owned();
-        tokio::task::spawn_blocking(move || crate::verify::verify_file(&path)).await.map_err(|_| LedgerError::Stopped)?
+        let report = tokio::task::spawn_blocking(move || crate::verify::verify_file(&path)).await.map_err(|_| LedgerError::Stopped)??;
+        self.verdict.store(if report.ok { RIGHT } else { WRONG }, Ordering::Relaxed);
+        Ok(report)
+    }
+
+    /// What the last [`Ledger::verify`] found: whether every promise is kept; `None` before the first.
+    #[must_use]
+    pub fn verdict(&self) -> Option<bool> {
+        match self.verdict.load(Ordering::Relaxed) {
+            RIGHT => Some(true),
+            WRONG => Some(false),
+            _ => None,
+        }
     }
 }
 

@@ -36,6 +36,10 @@ pub(super) fn ledger(ledger: Arc<Ledger>) -> Arc<dyn Snapshot> {
             FamilyKind::Gauge,
             number(reading.queue_depth as u64),
         );
+        if let Some(right) = ledger.verdict() {
+            let help = "1: the last check found every promise of the books kept; 0: it did not.";
+            one("bellwether_ledger_verified", help, FamilyKind::Gauge, number(u64::from(right)));
+        }
         one(
             "bellwether_charged_usd_total",
             "Dollars charged to live wallets since the start; test money is not counted.",

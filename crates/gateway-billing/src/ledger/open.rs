@@ -71,6 +71,7 @@ pub(super) async fn open(options: LedgerOptions) -> Result<Ledger, LedgerError> 
         paid_credit_may_expire: options.paid_credit_may_expire,
         confirm_above: options.confirm_above,
         recovered,
+        verdict: std::sync::atomic::AtomicU8::default(),
     })
 }
 
