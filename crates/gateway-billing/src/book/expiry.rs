@@ -22,14 +22,16 @@ pub(super) struct Expiring {
 }
 
 impl Wallet {
-    /// Lots of this wallet that the database has at `due` have reached their date. Takes what is free of it, and the rest as
-    /// soon as it becomes free, of which `bell` tells. Returns what is taken and not written.
+    /// Lots of this wallet that the database has at `due` have reached their date. Of what is new in it takes what is free, and
+    /// the rest as requests end that hold it, of which `bell` tells. Returns what is taken and not written.
     pub(crate) fn expire(&self, due: Nano, bell: &Arc<Notify>) -> Nano {
         let mut balance = self.balance.lock();
         let mut expiring = self.expiring.lock();
-        expiring.left = minus(due, expiring.claimed).max(Nano::ZERO);
+        let (known, left) = (expiring.left, minus(due, expiring.claimed).max(Nano::ZERO));
+        expiring.left = left;
         expiring.bell = Some(Arc::clone(bell));
-        expiring.claim(&mut balance);
+        // What was left to running requests stays theirs until they end, though money may have come since.
+        expiring.claim(&mut balance, minus(left, known).max(Nano::ZERO));
         expiring.claimed
     }
 
@@ -55,7 +57,8 @@ impl Wallet {
         }
         // Settlements draw on the lots that expire first.
         expiring.left = minus(expiring.left, spent).max(Nano::ZERO);
-        expiring.claim(balance);
+        let left = expiring.left;
+        expiring.claim(balance, left);
         if let Some(bell) = &expiring.bell {
             bell.notify_one();
         }
@@ -63,8 +66,8 @@ impl Wallet {
 }
 
 impl Expiring {
-    fn claim(&mut self, balance: &mut WalletReading) {
-        let taken = self.left.min(balance.available());
+    fn claim(&mut self, balance: &mut WalletReading, wanted: Nano) {
+        let taken = wanted.min(balance.available());
         balance.posted = minus(balance.posted, taken);
         self.left = minus(self.left, taken);
         self.claimed = plus(self.claimed, taken);
@@ -115,6 +118,8 @@ mod tests {
         wallet.hold(Nano::new(10), || {}).unwrap();
         assert_eq!(wallet.expire(Nano::new(10), &bell), Nano::ZERO);
         wallet.credit(Nano::new(5));
+        // Another look at the same credit takes nothing of it.
+        assert_eq!(wallet.expire(Nano::new(10), &bell), Nano::ZERO);
         wallet.hold(Nano::new(5), || {}).unwrap();
         wallet.release(Nano::new(10), || {});
         check(&wallet, 5, 5);

@@ -25,13 +25,13 @@ use gateway_core::{
 
 use crate::stage::{check, draft};
 
-const DAY: Duration = Duration::from_secs(24 * 3_600);
+pub(crate) const DAY: Duration = Duration::from_secs(24 * 3_600);
 const KEY: KeyId = KeyId::from_bytes([2; 16]);
 
-struct Scene {
+pub(crate) struct Scene {
     folder: tempfile::TempDir,
-    clock: Arc<TestClock>,
-    ledger: Arc<Ledger>,
+    pub(crate) clock: Arc<TestClock>,
+    pub(crate) ledger: Arc<Ledger>,
 }
 
 async fn open(folder: &Path, clock: &Arc<TestClock>, change: impl FnOnce(LedgerOptions) -> LedgerOptions) -> Arc<Ledger> {
@@ -39,7 +39,7 @@ async fn open(folder: &Path, clock: &Arc<TestClock>, change: impl FnOnce(LedgerO
     Ledger::open(change(options)).await.unwrap()
 }
 
-async fn scene(change: impl FnOnce(LedgerOptions) -> LedgerOptions) -> Scene {
+pub(crate) async fn scene(change: impl FnOnce(LedgerOptions) -> LedgerOptions) -> Scene {
     let folder = tempfile::tempdir().unwrap();
     let clock = Arc::new(TestClock::new());
     let ledger = open(folder.path(), &clock, change).await;
@@ -48,7 +48,7 @@ async fn scene(change: impl FnOnce(LedgerOptions) -> LedgerOptions) -> Scene {
 }
 
 impl Scene {
-    async fn account(&self, name: &str) -> OrgId {
+    pub(crate) async fn account(&self, name: &str) -> OrgId {
         self.ledger.create_account(NewAccount { name: name.to_owned(), grant: Grant::None }).await.unwrap().id
     }
 
@@ -65,7 +65,7 @@ impl Scene {
     }
 
     /// Promotional credit that is valid for so many days.
-    async fn gift(&self, account: &str, nano: i64, days: u32) {
+    pub(crate) async fn gift(&self, account: &str, nano: i64, days: u32) {
         static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let name = format!("gift-{}", NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
         self.campaign(NewCampaign { valid_days: Some(days), ..campaign(&name, nano) }).await;
@@ -96,11 +96,11 @@ impl Scene {
 
     /// Waits until the account has so much; what expires does so a moment after its date.
     #[track_caller]
-    fn becomes(&self, account: &'static str, nano: i64) -> impl Future<Output = ()> {
+    pub(crate) fn becomes(&self, account: &'static str, nano: i64) -> impl Future<Output = ()> {
         let ledger = Arc::clone(&self.ledger);
         let caller = std::panic::Location::caller();
         async move {
-            for _ in 0..300 {
+            for _ in 0..2_000 {
                 let balance = ledger.balance(account, Mode::Live).await.unwrap();
                 if balance.available.amount.get() == nano {
                     return;
@@ -112,7 +112,7 @@ impl Scene {
     }
 
     /// Holds exactly `tokens` times 8,000 nano-dollars.
-    fn hold(&self, org: OrgId, tokens: u32) -> Result<Admission, Refusal> {
+    pub(crate) fn hold(&self, org: OrgId, tokens: u32) -> Result<Admission, Refusal> {
         static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
         let at = Arc::new(deployment("model", "house"));
         let received_at = self.clock.unix_us();
@@ -146,7 +146,7 @@ impl Scene {
 
     /// Waits until so much has left the books by reaching its date.
     async fn has_expired(&self, nano: i64) {
-        for _ in 0..300 {
+        for _ in 0..2_000 {
             if self.count("SELECT COALESCE(SUM(amount), 0) FROM lot_expiry").await == nano {
                 return;
             }
@@ -155,13 +155,13 @@ impl Scene {
         panic!("never {nano}, but {}", self.count("SELECT COALESCE(SUM(amount), 0) FROM lot_expiry").await);
     }
 
-    async fn check(&self) {
+    pub(crate) async fn check(&self) {
         self.ledger.flush().await;
         check(&self.ledger).await;
     }
 }
 
-fn settle(admission: Admission, tokens: u64) {
+pub(crate) fn settle(admission: Admission, tokens: u64) {
     let at: Arc<Deployment> = Arc::new(deployment("model", "house"));
     admission.settle(&at, &FinalUsage::Reported(Usage { input_uncached: Some(0), output_text: Some(tokens), ..Usage::default() }));
 }
@@ -187,7 +187,7 @@ fn codes(batch: &str, count: u32, nano: i64) -> NewCodes {
     }
 }
 
-fn bought(account: &str, nano: i64) -> Credit {
+pub(crate) fn bought(account: &str, nano: i64) -> Credit {
     Credit {
         account: account.to_owned(),
         mode: Mode::Live,
@@ -215,8 +215,8 @@ async fn credit_ends_at_its_date_and_goes_back_where_it_came_from() {
     scene.check().await;
     scene.clock.skip(DAY * 5);
     scene.becomes("Acme", 5).await;
-    assert_eq!(scene.ledger.balance("Acme", Mode::Live).await.unwrap().expiring, []);
     scene.has_expired(740).await;
+    assert_eq!(scene.ledger.balance("Acme", Mode::Live).await.unwrap().expiring, []);
     assert_eq!(scene.count("SELECT posted FROM account WHERE code = 5200 AND currency = 'USD'").await, 0);
     assert_eq!(scene.count("SELECT COUNT(*) FROM outbox WHERE kind = 'credit.expired'").await, 2);
     scene.check().await;

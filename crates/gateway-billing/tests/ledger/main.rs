@@ -5,6 +5,7 @@ mod accounts;
 mod budgets;
 mod costs;
 mod crash;
+mod expiry;
 mod grants;
 mod guard;
 mod hold;
