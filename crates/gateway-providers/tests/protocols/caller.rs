@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use gateway_core::{
-    Attempt, Call, CallContext, Clock, Deployment, Fault, Ingress, KeyId, Mode, ModelAllowList, OrgId, Principal, Provider, ProviderId,
-    Reply, RequestId, Secret, SystemClock, Timeouts,
+    Attempt, Call, CallContext, Clock, Deployment, Fault, Ingress, KeyId, Mode, OrgId, Principal, Provider, ProviderId, Reply, RequestId,
+    Secret, SystemClock, Timeouts,
     testing::{attempt, deployment, read_body},
 };
 use gateway_providers::{

@@ -10,8 +10,8 @@ use std::{
 
 use bytes::Bytes;
 use gateway_core::{
-    Call, CallContext, Clock, Deployment, DeploymentId, Ingress, KeyId, Mode, ModelAllowList, ModelLimits, OnLoss, OrgId, OutputLimitKey,
-    Pricer, Principal, Protocol, ProviderId, Quirks, RenderCtx, RequestId, StreamUsage, SystemClock, Timeouts,
+    Call, CallContext, Clock, Deployment, DeploymentId, Ingress, KeyId, Mode, ModelLimits, OnLoss, OrgId, OutputLimitKey, Pricer,
+    Principal, Protocol, ProviderId, Quirks, RenderCtx, RequestId, StreamUsage, SystemClock, Timeouts,
 };
 use serde::Deserialize;
 

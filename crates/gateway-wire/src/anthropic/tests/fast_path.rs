@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use gateway_core::{CallContext, Clock, FaultKind, KeyId, Mode, ModelAllowList, Operation, OrgId, Principal, SystemClock};
+use gateway_core::{CallContext, Clock, FaultKind, KeyId, Mode, Operation, OrgId, Principal, SystemClock};
 
 use super::*;
 
