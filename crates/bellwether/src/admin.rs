@@ -10,6 +10,7 @@ mod people;
 mod plans;
 mod prices;
 mod reports;
+mod statements;
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -126,6 +127,10 @@ impl Admin {
             ["accounts", account, "budgets", id, "periods"] if method == Method::GET => self.budget_periods(account, id).await,
             ["accounts", account, "credit"] if method == Method::POST => self.credit(account, &request).await,
             ["accounts", account, "balance"] if method == Method::GET => self.balance(account, &request).await,
+            ["accounts", account, "statements"] if matches!(*method, Method::GET | Method::POST) => {
+                self.statements(account, &request).await
+            }
+            ["accounts", account, "statements", name] if method == Method::GET => self.statement(account, name, &request).await,
             ["keys"] if method == Method::GET => self.keys(&request).await,
             ["keys"] if method == Method::POST => self.create_key(&request).await,
             ["keys", id, "revoke"] if method == Method::POST => self.revoke(id).await,
@@ -141,7 +146,8 @@ impl Admin {
             ["accounts" | "keys" | "prices" | "plans" | "usage" | "health"]
             | ["prices", "diff" | "publish"]
             | ["accounts", _]
-            | ["accounts", _, "credit" | "balance" | "teams" | "users" | "budgets"]
+            | ["accounts", _, "credit" | "balance" | "teams" | "users" | "budgets" | "statements"]
+            | ["accounts", _, "statements", _]
             | ["accounts", _, "budgets", _]
             | ["accounts", _, "budgets", _, "periods"]
             | ["keys", _, "revoke"]

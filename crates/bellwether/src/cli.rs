@@ -16,6 +16,7 @@ mod price;
 mod prices;
 mod receipt;
 mod simulate;
+mod statement;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -88,6 +89,9 @@ enum Command {
     /// Show and publish the prices and plans of a running gateway
     #[command(subcommand)]
     Prices(prices::Prices),
+    /// List, show and issue the monthly statements of an account
+    #[command(subcommand)]
+    Statement(statement::Statement),
     /// Check the books
     #[command(subcommand)]
     Ledger(ledger::Ledger),
@@ -130,6 +134,7 @@ pub async fn run(registry: Registry) -> Result<ExitCode> {
         Command::Code(code) => code.run(&AdminClient::from_environment(&environment)?).await,
         Command::Key(key) => key.run(&AdminClient::from_environment(&environment)?).await,
         Command::Prices(prices) => prices.run(&environment).await,
+        Command::Statement(statement) => statement.run(&AdminClient::from_environment(&environment)?).await,
         Command::Ledger(ledger) => ledger.run(&environment).await,
         Command::Receipt(receipt) => receipt.run(&environment).await,
         Command::Completions { shell } => {

@@ -1,5 +1,5 @@
 //! The callers' view of their money: `/v1/billing/balance`, `/requests/{id}`, the same as a signed receipt, `/cost-report`,
-//! `/usage`, `/budgets`, and the redemption of codes.
+//! `/usage`, `/budgets`, `/statements`, and the redemption of codes.
 //!
 //! What reads has what is queued written first, so that a caller finds the answer it just got. A viewer sees one account and one
 //! mode; what belongs to another is answered as if it did not exist. What providers bill us is shown to operators only.
@@ -10,6 +10,7 @@ mod receipt;
 mod redeem;
 mod report;
 mod routes;
+mod statements;
 #[cfg(test)]
 mod tests;
 mod usage;
@@ -28,6 +29,7 @@ use crate::{
 };
 use error::ApiError;
 use routes::Route;
+pub use statements::as_csv;
 pub use usage::{Form, form_of, render};
 
 /// Who is looking.
@@ -137,6 +139,8 @@ impl BillingApi {
                 ok(&budgets(&self.ledger, viewer).await?)
             }
             Route::Usage => usage::answer(self, viewer, query).await,
+            Route::Statements => statements::list(self, viewer, query).await,
+            Route::Statement => statements::one(self, viewer, id, query).await,
             Route::Redeem => {
                 no_query(query)?;
                 ok(&redeem::redeem(&self.ledger, viewer, request.body).await?)

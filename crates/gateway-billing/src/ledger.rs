@@ -51,6 +51,7 @@ pub use self::{
 pub(crate) use self::{
     accounts::{find as find_account, new_id, rfc3339},
     prices::rows as price_rows,
+    reading::read_only,
 };
 use crate::{
     book::Book,
@@ -64,6 +65,7 @@ use crate::{
     price::{PlanBook, PriceBook},
     receipt::ReceiptKey,
     recovery::Recovered,
+    statement::task::Issuing,
     store::{Store, StoreOptions},
     verify::Report,
 };
@@ -141,6 +143,7 @@ pub struct Ledger {
     clock: Arc<dyn Clock>,
     agenda: Arc<Agenda>,
     sweeping: Sweeping,
+    issuing: Issuing,
     attempts: Attempts,
     paid_credit_may_expire: bool,
     confirm_above: Option<Nano>,
@@ -245,6 +248,7 @@ impl Ledger {
             tracing::warn!("requests were still running when the ledger stopped; the next start settles them at their last checkpoint");
         }
         self.sweeping.stop();
+        self.issuing.stop();
         self.store.reader().close().await;
         let journal = Arc::clone(&self.journal);
         // Joining the writer's thread blocks for as long as its last commit takes.

@@ -16,6 +16,10 @@ pub use self::{
     fold::{Sums, UsagePage, UsageRow},
     span::Span,
 };
+pub(crate) use self::{
+    export::neutral,
+    span::{midnight, shown},
+};
 use crate::{error::LedgerError, ledger::Ledger};
 
 impl Ledger {

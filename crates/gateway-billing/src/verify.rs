@@ -7,6 +7,7 @@ mod chain;
 mod credit;
 pub(crate) mod rollups;
 mod settlements;
+mod statements;
 
 use std::path::Path;
 
@@ -65,6 +66,7 @@ fn verify(connection: &Connection) -> Result<Report, LedgerError> {
     checks.extend(settlements::recomputed(connection)?);
     checks.push(budgets::check(connection)?);
     checks.push(rollups::check(connection)?);
+    checks.push(statements::check(connection)?);
     checks.push(credit::given_once(connection)?);
     checks.push(chain::check(connection)?);
     checks.sort_by_key(|check| order(check.id));

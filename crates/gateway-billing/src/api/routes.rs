@@ -13,6 +13,8 @@ pub(super) enum Route {
     CostReport,
     Usage,
     Budgets,
+    Statements,
+    Statement,
     Redeem,
 }
 
@@ -26,13 +28,15 @@ enum Verb {
 }
 
 /// Below `/v1/billing`. `{…}` stands for one segment that is not empty.
-const ROUTES: [(Verb, &str, Route); 7] = [
+const ROUTES: [(Verb, &str, Route); 9] = [
     (Verb::Read, "/balance", Route::Balance),
     (Verb::Read, "/requests/{id}", Route::Receipt),
     (Verb::Read, "/requests/{id}/receipt", Route::SignedReceipt),
     (Verb::Read, "/cost-report", Route::CostReport),
     (Verb::Read, "/usage", Route::Usage),
     (Verb::Read, "/budgets", Route::Budgets),
+    (Verb::Read, "/statements", Route::Statements),
+    (Verb::Read, "/statements/{number}", Route::Statement),
     (Verb::Act, "/codes/redeem", Route::Redeem),
 ];
 

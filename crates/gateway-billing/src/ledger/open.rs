@@ -22,6 +22,7 @@ use crate::{
     money::{Currency, Nano},
     price::{PlanBook, PriceBook},
     recovery,
+    statement::task::Clerk,
     store::{Store, set_durability},
 };
 
@@ -52,6 +53,7 @@ pub(super) async fn open(options: LedgerOptions) -> Result<Ledger, LedgerError> 
     }
     let (weak, clock_of) = (Arc::downgrade(&journal), Arc::clone(&clock));
     let sweeper = Sweeper { journal: weak, book: Arc::clone(&book), agenda: Arc::clone(&agenda), clock: clock_of };
+    let clerk = Clerk { journal: Arc::downgrade(&journal), path: store.path().to_owned(), clock: Arc::clone(&clock) };
     Ok(Ledger {
         store,
         journal,
@@ -67,6 +69,7 @@ pub(super) async fn open(options: LedgerOptions) -> Result<Ledger, LedgerError> 
         agenda,
         readings: Readings::default(),
         sweeping: sweeper.start().await,
+        issuing: clerk.start(),
         attempts: Attempts::default(),
         paid_credit_may_expire: options.paid_credit_may_expire,
         confirm_above: options.confirm_above,

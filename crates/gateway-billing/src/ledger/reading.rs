@@ -1,6 +1,6 @@
 //! Long readings: on threads that may block, on connections that cannot write, and only a few at once.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use rusqlite::Connection;
 use tokio::sync::Semaphore;
@@ -39,12 +39,21 @@ impl Ledger {
         F: FnOnce(&Connection) -> Result<T, LedgerError> + Send + 'static,
     {
         let turn = Arc::clone(turns).acquire_owned().await.map_err(|_| LedgerError::Stopped)?;
-        let path = self.path().to_owned();
-        let run = move || {
+        read_only(self.path(), move |connection| {
             // The turn ends with the reading, even if nobody waits for it any more.
             let _turn = turn;
-            reading(&open_read_only(&path)?)
-        };
-        tokio::task::spawn_blocking(run).await.map_err(|_| LedgerError::Stopped)?
+            reading(connection)
+        })
+        .await
     }
+}
+
+/// Runs a reading on a thread that may block, on a connection of its own.
+pub(crate) async fn read_only<T, F>(path: &Path, reading: F) -> Result<T, LedgerError>
+where
+    T: Send + 'static,
+    F: FnOnce(&Connection) -> Result<T, LedgerError> + Send + 'static,
+{
+    let path = path.to_owned();
+    tokio::task::spawn_blocking(move || reading(&open_read_only(&path)?)).await.map_err(|_| LedgerError::Stopped)?
 }

@@ -16,3 +16,4 @@ mod prices;
 mod reports;
 mod spending;
 mod stage;
+mod statements;

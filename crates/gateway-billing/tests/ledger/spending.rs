@@ -18,7 +18,7 @@ use super::stage::{Frozen, draft};
 
 /// An account "Acme" with a thousand dollars and two keys, on a clock that the test moves.
 pub(crate) struct Spending {
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
     pub(crate) clock: Arc<Frozen>,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) org: OrgId,
@@ -68,9 +68,19 @@ impl Spending {
             keys.push(ledger.create_key(new).await.unwrap().record.id);
         }
         let keys = [keys[0], keys[1]];
-        let spending = Self { _folder: folder, clock, ledger, org: account.id, keys, next: std::cell::Cell::new(1) };
+        let spending = Self { folder, clock, ledger, org: account.id, keys, next: std::cell::Cell::new(1) };
         spending.credit(1_000_000_000_000).await;
         spending
+    }
+
+    /// The same ledger, stopped now and opened again so much later.
+    pub(crate) async fn restarted_after(self, later_us: i64) -> Self {
+        self.ledger.stop(std::time::Duration::from_secs(1)).await;
+        let Self { folder, clock, ledger, org, keys, next } = self;
+        drop(ledger);
+        clock.skip_us(later_us);
+        let ledger = clock.open(folder.path()).await;
+        Self { folder, clock, ledger, org, keys, next }
     }
 
     pub(crate) async fn credit(&self, nano: i64) {
