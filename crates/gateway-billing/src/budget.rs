@@ -1,8 +1,8 @@
 //! Budgets: how much a part of an account may spend in a period.
 //!
 //! A budget caps a *scope*: the account, a team, a user, a key or an end user's tag, alone or only where a certain model or
-//! provider serves. All budgets of a request and its wallet are held together or not at all ([`claim`]); what they hold and
-//! have spent is in memory ([`gauge`]) and, in the same commit as the hold itself, in the database.
+//! provider serves. All budgets of a request and its wallet are held together or not at all; what they hold and have spent is
+//! in memory and, in the same commit as the hold itself, in the database.
 
 pub(crate) mod claim;
 pub(crate) mod gauge;

@@ -14,6 +14,7 @@
 mod apply;
 mod chain;
 mod counts;
+mod draw;
 mod failpoint;
 mod rollup;
 pub(crate) mod row;

@@ -14,9 +14,10 @@ use super::{
     Command,
     chain::CanonicalSettlement,
     counts::Counts,
+    draw::draw,
     rollup::Rollups,
     row::{AttemptRow, Draft, End, Held},
-    scope::{AccountKey, Entry, Lot, OPERATOR, Scope, State, code},
+    scope::{AccountKey, Entry, OPERATOR, Scope, State, code},
     statements::Statements,
 };
 use crate::{
@@ -96,21 +97,21 @@ struct Rows<'b> {
 
 /// What a wallet's rows change, net.
 #[derive(Default, Clone, Copy)]
-struct Delta {
-    held: i64,
-    promo: i64,
-    paid: i64,
+pub(super) struct Delta {
+    pub(super) held: i64,
+    pub(super) promo: i64,
+    pub(super) paid: i64,
 }
 
 /// Everything a batch posts.
 #[derive(Default)]
-struct Sums<'b> {
-    wallets: BTreeMap<i64, (&'b Arc<Held>, Delta)>,
+pub(super) struct Sums<'b> {
+    pub(super) wallets: BTreeMap<i64, (&'b Arc<Held>, Delta)>,
     /// Written off, by currency.
     written_off: Vec<(Currency, i64)>,
     /// Cost of served and of failed attempts, by provider and currency.
     costs: Vec<(&'b Arc<str>, Currency, i64, i64)>,
-    lots: HashMap<[u8; 16], i64>,
+    pub(super) lots: HashMap<[u8; 16], i64>,
     counts: Counts<'b>,
     rollups: Rollups<'b>,
 }
@@ -306,45 +307,6 @@ impl<'b> Sums<'b> {
     }
 }
 
-/// Takes `amount` from the wallet's lots in the order of use: promo first, then the earliest to expire, then the oldest.
-fn draw<'b>(
-    connection: &Connection,
-    state: &mut State,
-    held: &'b Arc<Held>,
-    amount: Nano,
-    sums: &mut Sums<'b>,
-) -> Result<Vec<([u8; 16], i64)>, LedgerError> {
-    let mut draws = Vec::new();
-    let mut missing = amount.get();
-    if missing == 0 {
-        return Ok(draws);
-    }
-    let wallet = held.wallet.id();
-    let lots = match state.lots.entry(wallet) {
-        std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
-        std::collections::hash_map::Entry::Vacant(entry) => entry.insert(Lot::of_wallet(connection, wallet)?),
-    };
-    let Sums { wallets, lots: touched, .. } = sums;
-    let (_, delta) = wallets.entry(wallet).or_insert((held, Delta::default()));
-    for lot in Lot::in_order_of_use(lots, held.created_at) {
-        let taken = lot.remaining.min(missing);
-        lot.remaining -= taken;
-        missing -= taken;
-        let side = if lot.promo { &mut delta.promo } else { &mut delta.paid };
-        *side = add(*side, taken)?;
-        draws.push((lot.id, taken));
-        touched.insert(lot.id, lot.remaining);
-        if missing == 0 {
-            break;
-        }
-    }
-    lots.retain(|lot| lot.remaining > 0);
-    if missing != 0 {
-        return Err(LedgerError::Refused { problem: format!("the lots of wallet {wallet} cover {missing} less than its balance").into() });
-    }
-    Ok(draws)
-}
-
 fn canonical<'b>(held: &'b Held, draft: &'b Draft, taken: Taken, served: i64, at: i64) -> CanonicalSettlement<'b> {
     let tokens = |tokens| i64::try_from(tokens).unwrap_or(i64::MAX);
     CanonicalSettlement {
@@ -415,6 +377,6 @@ fn day_of(at_us: i64) -> i64 {
     at_us.div_euclid(96 * crate::budget::QUARTER_US)
 }
 
-fn add(a: i64, b: i64) -> Result<i64, MoneyError> {
+pub(super) fn add(a: i64, b: i64) -> Result<i64, MoneyError> {
     a.checked_add(b).ok_or(MoneyError::TooLarge)
 }

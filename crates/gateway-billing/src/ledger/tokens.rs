@@ -16,7 +16,11 @@ use super::{
     accounts::{find, new_id, rfc3339},
     people::{find_team, find_user},
 };
-use crate::{error::LedgerError, keys::KeyRow};
+use crate::{
+    error::LedgerError,
+    journal::Scope,
+    keys::{KeyRing, KeyRow},
+};
 
 const NAME_CHARS_MAX: usize = 100;
 const MODELS_MAX: usize = 200;
@@ -110,61 +114,9 @@ impl Ledger {
         let key = crate::keys::make(new.mode, &SystemRandom::new())?;
         let hash = self.keys.hash(key.expose());
         let prefix = key.expose()[..PREFIX_CHARS].to_owned();
+        let made = Made { name, hash, prefix, expires_at };
         let ring = Arc::clone(&self.keys);
-        let record =
-            self.journal
-                .exec(move |scope| {
-                    let now_us = scope.now_us();
-                    let org = find(scope.connection(), &new.account)?;
-                    let (user, users_team) = match &new.user {
-                        Some(user) => find_user(scope.connection(), org, user).map(|(user, team)| (Some(user), team))?,
-                        None => (None, None),
-                    };
-                    let team = match &new.team {
-                        Some(team) => Some(find_team(scope.connection(), org, team)?),
-                        None => users_team,
-                    };
-                    let id = KeyId::from_bytes(new_id(now_us)?);
-                    let models = new.models.as_ref().map(|models| serde_json::json!(models).to_string());
-                    scope.connection().execute(
-                        "INSERT INTO api_key(id, org, mode, name, hash, prefix, models, expires_at, created_at, team, user) \
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
-                        params![
-                            &id.as_bytes()[..],
-                            &org.as_bytes()[..],
-                            new.mode.as_str(),
-                            name,
-                            &hash[..],
-                            prefix,
-                            models,
-                            expires_at,
-                            now_us,
-                            team.as_ref().map(|team| &team.as_bytes()[..]),
-                            user.as_ref().map(|user| &user.as_bytes()[..]),
-                        ],
-                    )?;
-                    let allowed = new.models.as_ref().map_or(ModelAllowList::All, |models| {
-                        ModelAllowList::Only(models.iter().map(|model| model.trim().into()).collect())
-                    });
-                    let row = KeyRow { id, org, team, user, mode: new.mode, models: allowed, expires_at, revoked: false };
-                    let ring = Arc::clone(&ring);
-                    scope.after_commit(move || ring.insert(hash, row));
-                    Ok(ApiKey {
-                        id,
-                        account: org,
-                        team,
-                        user,
-                        mode: new.mode.as_str(),
-                        name: name.clone(),
-                        prefix: prefix.clone(),
-                        models: new.models.clone(),
-                        expires_at: expires_at.map(rfc3339),
-                        created_at: rfc3339(now_us),
-                        state: state(None, expires_at, now_us),
-                        revoked_at: None,
-                    })
-                })
-                .await?;
+        let record = self.journal.exec(move |scope| store(scope, &new, &made, &ring)).await?;
         Ok(CreatedKey { record, key: key.expose().to_owned() })
     }
 
@@ -219,6 +171,67 @@ impl Ledger {
         .await?;
         view(&row, self.clock.unix_us())
     }
+}
+
+/// What of a new key is not as it was asked for.
+struct Made {
+    name: String,
+    hash: [u8; 32],
+    prefix: String,
+    expires_at: Option<i64>,
+}
+
+fn store(scope: &mut Scope<'_>, new: &NewKey, made: &Made, ring: &Arc<KeyRing>) -> Result<ApiKey, LedgerError> {
+    let now_us = scope.now_us();
+    let org = find(scope.connection(), &new.account)?;
+    let (user, users_team) = match &new.user {
+        Some(user) => find_user(scope.connection(), org, user).map(|(user, team)| (Some(user), team))?,
+        None => (None, None),
+    };
+    let team = match &new.team {
+        Some(team) => Some(find_team(scope.connection(), org, team)?),
+        None => users_team,
+    };
+    let id = KeyId::from_bytes(new_id(now_us)?);
+    let models = new.models.as_ref().map(|models| serde_json::json!(models).to_string());
+    scope.connection().execute(
+        "INSERT INTO api_key(id, org, mode, name, hash, prefix, models, expires_at, created_at, team, user) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+        params![
+            &id.as_bytes()[..],
+            &org.as_bytes()[..],
+            new.mode.as_str(),
+            made.name,
+            &made.hash[..],
+            made.prefix,
+            models,
+            made.expires_at,
+            now_us,
+            team.as_ref().map(|team| &team.as_bytes()[..]),
+            user.as_ref().map(|user| &user.as_bytes()[..]),
+        ],
+    )?;
+    let allowed = new
+        .models
+        .as_ref()
+        .map_or(ModelAllowList::All, |models| ModelAllowList::Only(models.iter().map(|model| model.trim().into()).collect()));
+    let row = KeyRow { id, org, team, user, mode: new.mode, models: allowed, expires_at: made.expires_at, revoked: false };
+    let (ring, hash) = (Arc::clone(ring), made.hash);
+    scope.after_commit(move || ring.insert(hash, row));
+    Ok(ApiKey {
+        id,
+        account: org,
+        team,
+        user,
+        mode: new.mode.as_str(),
+        name: made.name.clone(),
+        prefix: made.prefix.clone(),
+        models: new.models.clone(),
+        expires_at: made.expires_at.map(rfc3339),
+        created_at: rfc3339(now_us),
+        state: state(None, made.expires_at, now_us),
+        revoked_at: None,
+    })
 }
 
 fn view(row: &sqlx::sqlite::SqliteRow, now_us: i64) -> Result<ApiKey, LedgerError> {
