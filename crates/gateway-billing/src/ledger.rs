@@ -133,6 +133,7 @@ pub struct Ledger {
     journal: Arc<Journal>,
     book: Arc<Book>,
     budgets: Arc<BudgetBook>,
+    budget_changes: tokio::sync::Mutex<()>,
     keys: Arc<KeyRing>,
     receipts: ReceiptKey,
     prices: Arc<PriceBook>,

@@ -46,6 +46,7 @@ struct OpenHold {
     amount: Nano,
     progress: Option<Vec<u8>>,
     budgets: Vec<u8>,
+    tag: Option<Box<str>>,
 }
 
 /// Resolves every open hold of an earlier run.
@@ -101,7 +102,7 @@ fn resolve(held: &Arc<Held>, progress: Option<&[u8]>, journal: &Journal, now_us:
 pub(crate) fn open_holds(connection: &Connection, book: &Book, budgets: &BudgetBook) -> Result<Vec<Orphan>, LedgerError> {
     let wallets: std::collections::HashMap<_, _> = book.all().into_iter().map(|wallet| (wallet.id(), wallet)).collect();
     let mut statement =
-        connection.prepare("SELECT id, wallet, api_key, amount, progress, budgets FROM hold INDEXED BY hold_open WHERE state = 0")?;
+        connection.prepare("SELECT id, wallet, api_key, amount, progress, budgets, tag FROM hold INDEXED BY hold_open WHERE state = 0")?;
     let rows = statement.query_map([], |row| {
         Ok(OpenHold {
             id: RequestId::from_bytes(row.get(0)?),
@@ -110,6 +111,7 @@ pub(crate) fn open_holds(connection: &Connection, book: &Book, budgets: &BudgetB
             amount: Nano::new(row.get(3)?),
             progress: row.get(4)?,
             budgets: row.get(5)?,
+            tag: row.get::<_, Option<String>>(6)?.map(Into::into),
         })
     })?;
     let mut open = Vec::new();
@@ -128,7 +130,7 @@ pub(crate) fn open_holds(connection: &Connection, book: &Book, budgets: &BudgetB
             // What follows stands in the row already and is not written again.
             pins: Box::default(),
             budgets: reservations(&row, budgets),
-            tag: None,
+            tag: row.tag.clone(),
             requested_model: Box::default(),
             stream: false,
             created_at: 0,
@@ -151,7 +153,7 @@ fn reservations(row: &OpenHold, budgets: &BudgetBook) -> Box<[Reserved]> {
     let found = stored.into_iter().filter_map(|stored| {
         let gauge = budgets.get(BudgetId(stored.budget))?.gauge(stored.subject);
         let count = gauge.begun(stored.start)?;
-        Some(Reserved { gauge, bounds: count.bounds, cap: count.cap, hard: count.hard, amount: stored.amount })
+        Some(Reserved { gauge, bounds: count.bounds, amount: stored.amount })
     });
     found.collect()
 }

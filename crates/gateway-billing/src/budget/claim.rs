@@ -28,8 +28,6 @@ pub(crate) struct Claim {
 pub(crate) struct Reserved {
     pub(crate) gauge: Arc<Gauge>,
     pub(crate) bounds: Bounds,
-    pub(crate) cap: i64,
-    pub(crate) hard: bool,
     pub(crate) amount: Nano,
 }
 
@@ -88,7 +86,7 @@ pub(crate) fn reserve(
         let taken = claims.iter().zip(&mut guards).map(|(claim, periods)| {
             let count = periods.current(&claim.gauge.terms.load(), now_us);
             count.held = count.held.saturating_add(claim.amount.get());
-            Reserved { gauge: Arc::clone(&claim.gauge), bounds: count.bounds, cap: count.cap, hard: count.hard, amount: claim.amount }
+            Reserved { gauge: Arc::clone(&claim.gauge), bounds: count.bounds, amount: claim.amount }
         });
         queue(taken.collect());
     };

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, sync::Arc};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
-use super::{Bounds, BudgetRefusal, Spec, Terms, left};
+use super::{Bounds, BudgetRefusal, QUARTER_US, Spec, Terms, left};
 use crate::money::{Money, Nano};
 
 /// One subject's spending under one budget.
@@ -193,9 +193,14 @@ impl Periods {
                 }
             };
         };
-        // A quarter counts until its end is the window's length ago.
-        let counting =
-            || self.0.iter().filter(move |count| count.bounds.end > now_us.saturating_sub(window_us) && count.bounds.start <= now_us);
+        // A quarter counts until its end is the window's length ago. One that begins after this moment counts too: a request is
+        // judged at its arrival, and others that arrived later may have been judged before it. What is longer than a quarter
+        // is of an earlier rule.
+        let matters = now_us.saturating_sub(window_us);
+        let counting = || {
+            let quarters = self.0.iter().filter(|count| count.bounds.end - count.bounds.start <= QUARTER_US);
+            quarters.filter(move |count| count.bounds.end > matters && count.bounds.start <= now_us.saturating_add(window_us))
+        };
         let sum = |of: fn(&Count) -> i64| counting().fold(0i64, |sum, count| sum.saturating_add(of(count)));
         let oldest = counting().find(|count| count.spent > 0);
         GaugeReading {
@@ -211,6 +216,7 @@ impl Periods {
 
 /// The highest level of the terms that this spending has reached.
 pub(crate) fn level(terms: &Terms, spent: i64) -> u16 {
-    let reached = |percent: &&u16| i128::from(spent) * 100 >= i128::from(terms.cap) * i128::from(**percent);
+    // Where nothing is spent there is nothing to tell, even of a cap of zero.
+    let reached = |percent: &&u16| spent > 0 && i128::from(spent) * 100 >= i128::from(terms.cap) * i128::from(**percent);
     terms.alerts.iter().rev().find(reached).copied().unwrap_or(0)
 }

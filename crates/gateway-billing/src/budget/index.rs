@@ -17,6 +17,8 @@ const IDLE_MAX: usize = 4_096;
 pub(crate) struct Budget {
     pub(crate) spec: Arc<Spec>,
     pub(crate) terms: Arc<ArcSwap<Terms>>,
+    /// One that has ended is kept for the holds of an earlier run that name it, and counts nothing new.
+    pub(crate) standing: Standing,
     gauges: Gauges,
 }
 
@@ -38,12 +40,12 @@ pub(crate) struct Spender<'r> {
 }
 
 impl Budget {
-    pub(crate) fn new(spec: Spec, terms: Terms) -> Self {
+    pub(crate) fn new(spec: Spec, terms: Terms, standing: Standing) -> Self {
         let (spec, terms) = (Arc::new(spec), Arc::new(ArcSwap::from_pointee(terms)));
         let each =
             matches!(spec.scope, Scope::Team(Whose::Each) | Scope::User(Whose::Each) | Scope::Key(Whose::Each) | Scope::Tag(Whose::Each));
         let gauges = if each { Gauges::Each(RwLock::default()) } else { Gauges::One(Arc::new(Gauge::new(&spec, &terms, ""))) };
-        Self { spec, terms, gauges }
+        Self { spec, terms, standing, gauges }
     }
 
     /// The gauge of a subject, made if it is the first time. One budget for all has one gauge, whatever the subject.
@@ -137,12 +139,12 @@ pub(crate) struct BudgetBook {
 
 impl BudgetBook {
     /// Those of a database. Ended ones are there for the holds of an earlier run that still name them.
-    pub(crate) fn new(budgets: impl IntoIterator<Item = (Budget, Standing)>) -> Self {
+    pub(crate) fn new(budgets: impl IntoIterator<Item = Budget>) -> Self {
         let (mut all, mut running) = (HashMap::new(), HashMap::<OrgId, OfOrg>::new());
-        for (budget, standing) in budgets {
+        for budget in budgets {
             let budget = Arc::new(budget);
             all.insert(budget.spec.id, Arc::clone(&budget));
-            if standing == Standing::Running {
+            if budget.standing == Standing::Running {
                 running.entry(budget.spec.org).or_default().add(budget);
             }
         }
@@ -199,7 +201,7 @@ impl BudgetBook {
     /// Makes an account's part anew; under the lock of `all`, so that two changes do not overtake each other.
     fn index(&self, all: &HashMap<BudgetId, Arc<Budget>>, org: OrgId) {
         let mut of_org = OfOrg::default();
-        for budget in all.values().filter(|budget| budget.spec.org == org) {
+        for budget in all.values().filter(|budget| budget.spec.org == org && budget.standing == Standing::Running) {
             of_org.add(Arc::clone(budget));
         }
         let mut orgs = HashMap::clone(&self.orgs.load());

@@ -16,7 +16,7 @@ fn org() -> OrgId {
 fn budget(id: i64, scope: Scope, cap: i64, period: Period) -> Budget {
     let spec = Spec { id: BudgetId(id), org: org(), currency: Currency::USD, scope, model: None, provider: None };
     let terms = Terms { name: format!("b{id}").into(), cap, hard: true, rule: Rule::of(period).unwrap(), alerts: [50, 80, 100].into() };
-    Budget::new(spec, terms)
+    Budget::new(spec, terms, Standing::Running)
 }
 
 fn wallet(posted: i64) -> Wallet {
@@ -53,12 +53,14 @@ fn refused_by(result: Result<Box<[claim::Reserved]>, Short>) -> String {
 #[test]
 fn all_scopes_are_held_together_or_none() {
     let (day, total) = (Period::of(Every::Day), Period::of(Every::Total));
+    let mut ended = budget(5, Scope::Org, 1, day.clone());
+    ended.standing = Standing::Ended;
     let book = BudgetBook::new([
-        (budget(1, Scope::Org, 100, day.clone()), Standing::Running),
-        (budget(2, Scope::Key(Whose::One(KeyId::from_bytes([2; 16]))), 60, total), Standing::Running),
-        (budget(3, Scope::Tag(Whose::Each), 80, day.clone()), Standing::Running),
-        (budget(4, Scope::Tag(Whose::One("bob".into())), 1, day.clone()), Standing::Running),
-        (budget(5, Scope::Org, 1, day), Standing::Ended),
+        budget(1, Scope::Org, 100, day.clone()),
+        budget(2, Scope::Key(Whose::One(KeyId::from_bytes([2; 16]))), 60, total),
+        budget(3, Scope::Tag(Whose::Each), 80, day.clone()),
+        budget(4, Scope::Tag(Whose::One("bob".into())), 1, day.clone()),
+        ended,
     ]);
     let wallet = wallet(90);
     let reserved = hold(&book, &wallet, 60, 0).unwrap();
@@ -76,7 +78,7 @@ fn all_scopes_are_held_together_or_none() {
 
 #[test]
 fn what_is_held_before_midnight_is_spent_in_the_old_day() {
-    let book = BudgetBook::new([(budget(1, Scope::Org, 100, Period::of(Every::Day)), Standing::Running)]);
+    let book = BudgetBook::new([budget(1, Scope::Org, 100, Period::of(Every::Day))]);
     let (wallet, midnight) = (wallet(1_000), 24 * HOUR_US);
     let before = hold(&book, &wallet, 90, midnight - 1).unwrap();
     let after = hold(&book, &wallet, 90, midnight).unwrap();
@@ -92,7 +94,7 @@ fn what_is_held_before_midnight_is_spent_in_the_old_day() {
 
 #[test]
 fn a_rolling_window_forgets_a_quarter_when_its_last_moment_is_that_long_ago() {
-    let book = BudgetBook::new([(budget(1, Scope::Org, 100, Period::rolling(1)), Standing::Running)]);
+    let book = BudgetBook::new([budget(1, Scope::Org, 100, Period::rolling(1))]);
     let wallet = wallet(1_000);
     for (at, amount) in [(0, 40), (QUARTER_US, 50)] {
         let reserved = hold(&book, &wallet, amount, at).unwrap();
@@ -107,7 +109,7 @@ fn a_rolling_window_forgets_a_quarter_when_its_last_moment_is_that_long_ago() {
 
 #[test]
 fn levels_are_told_once_and_a_first_refusal_too() {
-    let book = BudgetBook::new([(budget(1, Scope::Org, 100, Period::of(Every::Total)), Standing::Running)]);
+    let book = BudgetBook::new([budget(1, Scope::Org, 100, Period::of(Every::Total))]);
     let wallet = wallet(1_000);
     let mut told = Vec::new();
     for charge in [49, 1, 29, 2, 10] {
@@ -123,7 +125,7 @@ fn levels_are_told_once_and_a_first_refusal_too() {
 
 #[test]
 fn a_clock_that_steps_back_begins_no_overlapping_period() {
-    let book = BudgetBook::new([(budget(1, Scope::Org, 100, Period::of(Every::Hour)), Standing::Running)]);
+    let book = BudgetBook::new([budget(1, Scope::Org, 100, Period::of(Every::Hour))]);
     let wallet = wallet(1_000);
     let later = hold(&book, &wallet, 10, 2 * HOUR_US).unwrap();
     let earlier = hold(&book, &wallet, 10, HOUR_US + 5).unwrap();
@@ -138,7 +140,7 @@ fn a_soft_budget_tells_and_refuses_nothing() {
     let soft = budget(1, Scope::Org, 100, Period::of(Every::Total));
     let terms = Terms { hard: false, ..Terms::clone(&soft.terms.load()) };
     soft.terms.store(Arc::new(terms));
-    let book = BudgetBook::new([(soft, Standing::Running)]);
+    let book = BudgetBook::new([soft]);
     let wallet = wallet(1_000);
     let reserved = hold(&book, &wallet, 500, 0).unwrap();
     assert_eq!(spend(&reserved, &wallet, 500, 300)[0].alert, Some(100));

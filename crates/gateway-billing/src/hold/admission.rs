@@ -314,7 +314,8 @@ impl Open {
             },
             price_version: candidate.price.id.0,
             plan_version: self.plan.version,
-            cost_version: candidate.cost.as_ref().map(|cost| cost.id.0),
+            // What the provider itself reports is in no price list.
+            cost_version: candidate.cost.as_ref().filter(|_| cost_reported.is_none()).map(|cost| cost.id.0),
             tokens_in: leaves.input_tokens(),
             tokens_out: leaves.output_tokens(),
             kinds: leaves.kinds(),

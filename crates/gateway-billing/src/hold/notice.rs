@@ -18,17 +18,17 @@ pub(super) fn refused(journal: &Journal, gauge: &Gauge, bounds: Bounds, refusal:
     body["left"] = json!(refusal.left);
     body["required"] = json!(refusal.required);
     let (spec, subject) = (std::sync::Arc::clone(&gauge.spec), gauge.subject.clone());
-    let (cap, hard) = (refusal.cap.amount.get(), gauge.terms.load().hard);
     journal.tell(move |scope| {
         let now_us = scope.now_us();
         // A cap below the first request has refused before anything was held, so the row may not be there yet.
         scope
             .connection()
             .prepare_cached(
-                "INSERT INTO budget_period(budget, subject, start_at, end_at, cap, hard, alerted) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) \
+                "INSERT INTO budget_period(budget, subject, start_at, end_at, cap, hard, alerted) \
+                 SELECT ?1, ?2, ?3, ?4, cap, hard, ?5 FROM budget WHERE id = ?1 \
                  ON CONFLICT(budget, subject, start_at) DO UPDATE SET alerted = excluded.alerted",
             )?
-            .execute(params![spec.id.0, &*subject, bounds.start, bounds.end, cap, hard, REFUSED_LEVEL])?;
+            .execute(params![spec.id.0, &*subject, bounds.start, bounds.end, REFUSED_LEVEL])?;
         crate::outbox::queue(scope.connection(), now_us, "budget.exceeded", &spec.org, &body)
     });
 }

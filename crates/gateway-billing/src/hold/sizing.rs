@@ -84,7 +84,8 @@ impl Size {
         let mut most = None;
         for candidate in request.candidates.iter().filter(|candidate| these(candidate)) {
             let amount = Bounded::of(request, candidate, sizes).most(u64::from(self.output_limit), request)?;
-            most = most.max(Some(amount));
+            // A limit of the caller's own bounds what the whole hold is.
+            most = most.max(Some(amount.min(self.amount)));
         }
         Ok(most)
     }

@@ -55,9 +55,11 @@ impl<'c> Statements<'c> {
                  overrun = CASE WHEN ?5 > 0 THEN MAX(overrun, spent + ?5 + held + ?4 - cap) ELSE overrun END \
                  WHERE budget = ?1 AND subject = ?2 AND start_at = ?3",
             )?,
+            // The cap is the budget's as it stands in the order of the queue: a change that was written meanwhile is in it. What a
+            // hold was promised under the higher cap before is recorded as above the lower one.
             begin_count: connection.prepare(
                 "INSERT INTO budget_period(budget, subject, start_at, held, spent, alerted, end_at, cap, hard, overrun) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, CASE WHEN ?5 > 0 THEN MAX(0, ?5 + ?4 - ?8) ELSE 0 END)",
+                 SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, cap, hard, MAX(0, ?5 + ?4 - cap) FROM budget WHERE id = ?1",
             )?,
             abandoned: connection.prepare(
                 "INSERT INTO abandoned(api_key, day, amount) VALUES (?1, ?2, ?3) \
@@ -168,8 +170,7 @@ impl<'c> Statements<'c> {
     pub(super) fn count(&mut self, reserved: &Reserved, held: i64, spent: i64, alerted: u16) -> Result<(), LedgerError> {
         let key = (reserved.gauge.spec.id.0, &*reserved.gauge.subject, reserved.bounds.start);
         if self.count.execute(params![key.0, key.1, key.2, held, spent, alerted])? == 0 {
-            let (end, cap) = (reserved.bounds.end, reserved.cap);
-            self.begin_count.execute(params![key.0, key.1, key.2, held, spent, alerted, end, cap, reserved.hard])?;
+            self.begin_count.execute(params![key.0, key.1, key.2, held, spent, alerted, reserved.bounds.end])?;
         }
         Ok(())
     }

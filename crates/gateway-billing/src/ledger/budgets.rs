@@ -19,7 +19,7 @@ use super::{Ledger, accounts::rfc3339};
 use crate::{
     budget::{
         BudgetId, Period, Rule, Scope, Spec, Terms,
-        index::{Budget, Spender},
+        index::{Budget, Spender, Standing},
     },
     error::LedgerError,
     money::{Currency, Money, Nano},
@@ -102,7 +102,7 @@ impl Ledger {
             .exec(move |scope| {
                 let id = insert(scope, &spec, &terms)?;
                 let (spec, terms, budgets) = (Spec { id, ..spec.clone() }, terms.clone(), Arc::clone(&budgets));
-                scope.after_commit(move || budgets.insert(Budget::new(spec, terms)));
+                scope.after_commit(move || budgets.insert(Budget::new(spec, terms, Standing::Running)));
                 Ok(id)
             })
             .await?;
@@ -114,6 +114,8 @@ impl Ledger {
     /// # Errors
     /// There is no such budget of the account, something cannot be used, or nothing can be written; then nothing is changed.
     pub async fn change_budget(&self, account: OrgId, id: BudgetId, change: BudgetChange) -> Result<BudgetView, LedgerError> {
+        // One change after another: each begins with what the one before it left.
+        let _turn = self.budget_changes.lock().await;
         let budget = self.find_budget(account, id)?;
         let old = budget.terms.load_full();
         let mut terms = Terms::clone(&old);
@@ -260,7 +262,7 @@ impl Ledger {
     }
 
     fn find_budget(&self, account: OrgId, id: BudgetId) -> Result<Arc<Budget>, LedgerError> {
-        let found = self.budgets.get(id).filter(|budget| budget.spec.org == account);
+        let found = self.budgets.get(id).filter(|budget| budget.spec.org == account && budget.standing == Standing::Running);
         found.ok_or_else(|| LedgerError::not_found("budget", id.to_string()))
     }
 

@@ -59,6 +59,7 @@ pub(super) async fn open(options: LedgerOptions) -> Result<Ledger, LedgerError> 
         journal,
         book,
         budgets,
+        budget_changes: tokio::sync::Mutex::default(),
         keys,
         receipts: secret.receipts,
         prices,

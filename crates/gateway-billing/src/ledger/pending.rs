@@ -239,6 +239,11 @@ impl Hands {
                     idempotency_key: Some(idempotency_key.clone()),
                     expires_at: expires_at.map(from_us),
                 };
+                if expires_at.is_some_and(|at| at <= scope.now_us()) {
+                    return Err(LedgerError::conflict(
+                        "the credit would have expired by now; refuse it, and have it asked for again with a later end",
+                    ));
+                }
                 let org = account.parse::<OrgId>().map_err(|_| damaged())?;
                 once_of(&new, org, scope.now_us())?.forget(scope)?;
                 let currency = Currency::of(new.mode);

@@ -101,7 +101,7 @@ impl Span {
                 Division::Days => (next_day(&local).unwrap_or(self.to_us), local.date().to_string()),
                 Division::Hours => (self.next_hour(&local), self.show(at)),
             };
-            let end = next.clamp(at + QUARTER_US, self.to_us);
+            let end = next.max(at + QUARTER_US).min(self.to_us);
             steps.push(Step { first: at / QUARTER_US, end: end / QUARTER_US, label });
             at = end;
         }

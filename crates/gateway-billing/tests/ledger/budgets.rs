@@ -303,3 +303,79 @@ async fn what_cannot_be_a_budget_is_refused_by_its_field() {
     let id = stage.ledger.budgets(stage.org, Mode::Live)[0].id;
     assert!(stage.ledger.budget(OrgId::from_bytes([8; 16]), id).is_err(), "another account's does not exist");
 }
+
+/// Copies a ledger as a kill would leave it, and opens the copy.
+async fn after_a_kill(folder: &std::path::Path, clock: &Arc<Frozen>) -> (tempfile::TempDir, Arc<Ledger>) {
+    let copy = tempfile::tempdir().unwrap();
+    for name in ["ledger.db", "ledger.db-wal", "ledger.db.secret"] {
+        if let Ok(bytes) = std::fs::read(folder.join(name)) {
+            std::fs::write(copy.path().join(name), bytes).unwrap();
+        }
+    }
+    let ledger = clock.open(copy.path()).await;
+    (copy, ledger)
+}
+
+#[tokio::test]
+async fn a_new_rule_after_a_restart_begins_where_the_last_period_ended() {
+    let (folder, clock) = (tempfile::tempdir().unwrap(), Frozen::new());
+    let path = folder.path().to_owned();
+    let stage = Stage::prepared(folder, clock.open(&path).await, 1_000_000_000).await;
+    let at = Arc::new(deployment("model", "house"));
+    let budget = stage.ledger.create_budget(new(Scope::Org, 900_000, Period::of(Every::Day))).await.unwrap();
+    stage.ledger.try_admit(&request(&stage, &at, 100)).unwrap().settle(&at, &FinalUsage::Reported(usage(Some(90))));
+    let monthly = BudgetChange { period: Some(Period::of(Every::Month)), ..BudgetChange::default() };
+    stage.ledger.change_budget(stage.org, budget.id, monthly).await.unwrap();
+    stage.ledger.flush().await;
+    clock.skip_us(26 * 3_600_000_000);
+    let (_copy, ledger) = after_a_kill(&path, &clock).await;
+    let again = Stage::on(tempfile::tempdir().unwrap(), ledger, stage.org);
+    again.ledger.try_admit(&request(&again, &at, 100)).unwrap().settle(&at, &FinalUsage::Reported(usage(Some(50))));
+    again.check().await;
+    let periods = again.ledger.budget_periods(stage.org, budget.id, 9).await.unwrap();
+    let starts: Vec<_> = periods.iter().map(|period| (period.start.as_str(), period.spent.amount.get())).collect();
+    assert_eq!(starts, [("2026-11-24T00:00:00Z", price(50)), ("2026-11-23T00:00:00Z", price(90))]);
+}
+
+#[tokio::test]
+async fn a_late_body_is_judged_with_what_came_before_it_was_read() {
+    let (folder, clock) = (tempfile::tempdir().unwrap(), Frozen::new());
+    let path = folder.path().to_owned();
+    let stage = Stage::prepared(folder, clock.open(&path).await, 1_000_000_000).await;
+    let at = Arc::new(deployment("model", "house"));
+    let amount = stage.ledger.try_admit(&request(&stage, &at, 100)).unwrap().amount().get();
+    stage.ledger.create_budget(new(Scope::Org, amount, Period::rolling(1))).await.unwrap();
+    let late = request(&stage, &at, 100);
+    clock.skip_us(900_000_000);
+    let first = stage.ledger.try_admit(&request(&stage, &at, 100)).unwrap();
+    assert!(matches!(stage.ledger.try_admit(&late), Err(Refusal::Budget(_))), "it arrived first, and is judged second");
+    first.release(ReleaseReason::Failed);
+    stage.check().await;
+}
+
+#[tokio::test]
+async fn an_ended_budget_and_a_recovered_tag_are_as_they_were() {
+    let (folder, clock) = (tempfile::tempdir().unwrap(), Frozen::new());
+    let path = folder.path().to_owned();
+    let stage = Stage::prepared(folder, clock.open(&path).await, 1_000_000_000).await;
+    let at = Arc::new(deployment("model", "house"));
+    let ended = stage.ledger.create_budget(new(Scope::Org, 900_000, total())).await.unwrap();
+    let mut tagged = request(&stage, &at, 100);
+    (tagged.tag, tagged.stream) = (Some("ann".into()), true);
+    let open_one = stage.ledger.try_admit(&tagged).unwrap();
+    open_one.durable().await.unwrap();
+    open_one.progress(&at, gateway_core::PartialUsage { usage: usage(None), content_bytes: 40 });
+    stage.ledger.end_budget(stage.org, ended.id).await.unwrap();
+    stage.ledger.flush().await;
+    let (_copy, ledger) = after_a_kill(&path, &clock).await;
+    assert_eq!(ledger.recovered().settled, 1);
+    check(&ledger).await;
+    // Another change in the account does not bring it back.
+    ledger.create_budget(new(Scope::Org, 100_000_000, total())).await.unwrap();
+    assert_eq!(ledger.budgets(stage.org, Mode::Live).len(), 1);
+    assert!(ledger.budget(stage.org, ended.id).is_err());
+    let again = Stage::on(tempfile::tempdir().unwrap(), ledger, stage.org);
+    again.ledger.try_admit(&request(&again, &at, 200)).unwrap().release(ReleaseReason::Failed);
+    again.check().await;
+    open_one.release(ReleaseReason::Failed);
+}

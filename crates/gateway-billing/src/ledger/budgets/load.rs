@@ -31,14 +31,14 @@ pub(in crate::ledger) fn load(connection: &Connection, now_us: i64) -> Result<Bu
         if ended && !held.contains(&id) {
             continue;
         }
-        let budget = read(row)?;
+        let budget = read(row, if ended { Standing::Ended } else { Standing::Running })?;
         restore(connection, &budget, now_us)?;
-        budgets.push((budget, if ended { Standing::Ended } else { Standing::Running }));
+        budgets.push(budget);
     }
     Ok(BudgetBook::new(budgets))
 }
 
-fn read(row: &Row<'_>) -> Result<Budget, LedgerError> {
+fn read(row: &Row<'_>, standing: Standing) -> Result<Budget, LedgerError> {
     let id = BudgetId(row.get(0)?);
     let broken = |what: &str| LedgerError::Refused { problem: format!("the {what} of budget {id} cannot be read").into() };
     let text = |column| row.get::<_, String>(column);
@@ -58,15 +58,19 @@ fn read(row: &Row<'_>) -> Result<Budget, LedgerError> {
         rule: Rule::of(period).map_err(|_| broken("period"))?,
         alerts: serde_json::from_str(&text(11)?).map_err(|_| broken("alerts"))?,
     };
-    Ok(Budget::new(spec, terms))
+    Ok(Budget::new(spec, terms, standing))
 }
 
 fn restore(connection: &Connection, budget: &Budget, now_us: i64) -> Result<(), LedgerError> {
-    let window_us = budget.terms.load().rule.window_us().unwrap_or(0);
+    let since = {
+        let rule = &budget.terms.load().rule;
+        // After a change of rule a period that is over may reach into the one that the new rule would begin with.
+        now_us.saturating_sub(rule.window_us().unwrap_or(0)).min(rule.bounds(now_us).start)
+    };
     let mut statement = connection.prepare_cached(
         "SELECT subject, start_at, end_at, cap, hard, spent, held, alerted FROM budget_period WHERE budget = ?1 AND (end_at > ?2 OR held > 0)",
     )?;
-    let mut rows = statement.query([budget.spec.id.0, now_us.saturating_sub(window_us)])?;
+    let mut rows = statement.query([budget.spec.id.0, since])?;
     while let Some(row) = rows.next()? {
         let count = Count {
             bounds: Bounds { start: row.get(1)?, end: row.get(2)? },
