@@ -1,6 +1,6 @@
 //! What can go wrong in the ledger, and what a caller is told of it.
 
-use std::{error::Error, fmt, path::PathBuf, sync::Arc};
+use std::{error::Error, fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use gateway_core::{Fault, FaultKind, Origin};
 
@@ -28,6 +28,11 @@ pub enum LedgerError {
     },
     /// Too much is waiting to be written.
     Busy,
+    /// As many long readings are under way as may be at once, or one of the same account is.
+    Occupied {
+        /// When to ask again.
+        retry_after: Duration,
+    },
     /// The ledger has been stopped.
     Stopped,
     /// A constraint of the database refused the command; nothing of it was written.
@@ -94,6 +99,7 @@ impl fmt::Display for LedgerError {
             Self::Open { path, problem, .. } => write!(f, "cannot open the ledger {}: {problem}", path.display()),
             Self::Down { problem } => write!(f, "the ledger cannot record money right now: {problem}"),
             Self::Busy => f.write_str("the ledger has too much waiting to be written"),
+            Self::Occupied { .. } => f.write_str("other long readings of the ledger are under way; ask again in a moment"),
             Self::Stopped => f.write_str("the ledger is stopping"),
             Self::Refused { problem } => write!(f, "the ledger's own constraints refused it: {problem}"),
             Self::NotOpen => f.write_str("the hold is unknown or was resolved before"),
@@ -160,6 +166,9 @@ impl From<LedgerError> for Fault {
                 Self::new(FaultKind::LedgerDown, Origin::Gateway, "the ledger has too much waiting to be written; try again shortly")
                     .with_code("ledger_busy")
             }
+            LedgerError::Occupied { retry_after } => Self::new(FaultKind::Overloaded, Origin::Gateway, error.to_string())
+                .with_code("readings_occupied")
+                .with_retry_after(Some(*retry_after)),
             LedgerError::NotFound { .. } => Self::new(FaultKind::NotFound, Origin::Caller, error.to_string()),
             LedgerError::Conflict { .. } => Self::invalid(error.to_string()).with_code("conflict").with_status(http::StatusCode::CONFLICT),
             LedgerError::Invalid { param, .. } => Self::invalid(error.to_string()).with_param(*param),

@@ -65,6 +65,7 @@ use crate::{
     price::{PlanBook, PriceBook},
     receipt::ReceiptKey,
     recovery::Recovered,
+    scan::Scans,
     statement::task::Issuing,
     store::{Store, StoreOptions},
     verify::Report,
@@ -141,6 +142,7 @@ pub struct Ledger {
     sizes: Arc<LearnedSizes>,
     allowances: Arc<Allowances>,
     readings: reading::Readings,
+    scans: Scans,
     clock: Arc<dyn Clock>,
     agenda: Arc<Agenda>,
     sweeping: Sweeping,
@@ -225,6 +227,10 @@ impl Ledger {
     #[must_use]
     pub fn receipt_key(&self) -> &ReceiptKey {
         &self.receipts
+    }
+
+    pub(crate) fn scans(&self) -> &Scans {
+        &self.scans
     }
 
     pub(crate) fn sizes(&self) -> &Arc<LearnedSizes> {

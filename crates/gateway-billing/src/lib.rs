@@ -20,6 +20,7 @@ pub mod ledger;
 pub mod outbox;
 pub mod recovery;
 pub mod report;
+pub mod scan;
 pub mod statement;
 pub mod store;
 pub mod verify;

@@ -25,6 +25,10 @@ pub(super) enum ApiError {
         retry_after: Duration,
         message: &'static str,
     },
+    /// Others are having something long read.
+    Occupied {
+        retry_after: Duration,
+    },
     /// A parameter's name and what is wrong with it.
     Parameter(String, String),
     Overflow,
@@ -55,6 +59,7 @@ impl ApiError {
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Refused { status, .. } => StatusCode::from_u16(*status).unwrap_or(StatusCode::BAD_REQUEST),
             Self::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::Occupied { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Parameter(..) => StatusCode::BAD_REQUEST,
             Self::Overflow | Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -65,7 +70,12 @@ impl ApiError {
         match self {
             Self::Internal(cause) => Some(cause),
             Self::Overflow => Some("a sum of money is beyond the ledger's range"),
-            Self::NotFound(_) | Self::MethodNotAllowed(_) | Self::Refused { .. } | Self::TooMany { .. } | Self::Parameter(..) => None,
+            Self::NotFound(_)
+            | Self::MethodNotAllowed(_)
+            | Self::Refused { .. }
+            | Self::TooMany { .. }
+            | Self::Occupied { .. }
+            | Self::Parameter(..) => None,
         }
     }
 
@@ -73,7 +83,9 @@ impl ApiError {
     pub(super) fn header(&self) -> Option<(HeaderName, HeaderValue)> {
         match self {
             Self::MethodNotAllowed(allowed) => Some((header::ALLOW, HeaderValue::from_static(allowed))),
-            Self::TooMany { retry_after, .. } => Some((header::RETRY_AFTER, HeaderValue::from(retry_after.as_secs().max(1)))),
+            Self::TooMany { retry_after, .. } | Self::Occupied { retry_after } => {
+                Some((header::RETRY_AFTER, HeaderValue::from(retry_after.as_secs().max(1))))
+            }
             _ => None,
         }
     }
@@ -89,6 +101,9 @@ impl ApiError {
                 (if *status < 500 { "invalid_request_error" } else { "server_error" }, *code, *param, message.as_str())
             }
             Self::TooMany { message, .. } => ("rate_limit_error", "too_many_attempts", None, *message),
+            Self::Occupied { .. } => {
+                ("server_error", "readings_occupied", None, "other long readings of the ledger are under way; ask again in a moment")
+            }
             Self::Parameter(name, message) => ("invalid_request_error", "invalid_parameter", Some(name.as_str()), message.as_str()),
             Self::Overflow | Self::Internal(_) => {
                 ("server_error", "internal_error", None, "the books could not be read; nothing was charged, try again")
@@ -105,6 +120,7 @@ impl From<LedgerError> for ApiError {
             LedgerError::NotFound { what, name } => Self::not_found(what, &name),
             LedgerError::Conflict { problem } => Self::refused(409, "conflict", None, problem.as_ref()),
             LedgerError::Invalid { param, .. } => Self::refused(400, "invalid_parameter", Some(param), error.to_string()),
+            LedgerError::Occupied { retry_after } => Self::Occupied { retry_after },
             LedgerError::Busy | LedgerError::Down { .. } | LedgerError::Stopped => {
                 Self::refused(503, "ledger_down", None, "the ledger cannot record money right now, so nothing was done; try again shortly")
             }

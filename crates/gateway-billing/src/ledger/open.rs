@@ -69,6 +69,7 @@ pub(super) async fn open(options: LedgerOptions) -> Result<Ledger, LedgerError> 
         clock,
         agenda,
         readings: Readings::default(),
+        scans: crate::scan::Scans::default(),
         sweeping: sweeper.start().await,
         issuing: clerk.start(),
         attempts: Attempts::default(),

@@ -147,7 +147,15 @@ impl Leaves {
     /// # Errors
     /// The text is not of that form.
     pub fn from_stored(text: &str) -> Result<Self, InvalidLeaves> {
-        let map: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text).map_err(|e| InvalidLeaves(e.to_string()))?;
+        Self::from_stored_bytes(text.as_bytes())
+    }
+
+    /// [`Leaves::from_stored`] of the bytes that a row holds.
+    ///
+    /// # Errors
+    /// The bytes are not of that form.
+    pub fn from_stored_bytes(bytes: &[u8]) -> Result<Self, InvalidLeaves> {
+        let map: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(bytes).map_err(|e| InvalidLeaves(e.to_string()))?;
         let mut leaves = Self::new();
         for (key, value) in &map {
             match (key.as_str(), value.as_u64(), value.as_str()) {

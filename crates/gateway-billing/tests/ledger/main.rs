@@ -14,6 +14,7 @@ mod plans;
 mod policies;
 mod prices;
 mod reports;
+mod scan;
 mod spending;
 mod stage;
 mod statements;
