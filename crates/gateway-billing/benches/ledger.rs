@@ -57,6 +57,7 @@ fn request(ledger: &Ledger, org: OrgId, at: &Arc<Deployment>) -> AdmitRequest {
         output: OutputAsk { limit: Some(300), choices: 1 },
         names_tier: false,
         max_total_cost: None,
+        facts: None,
     }
 }
 

@@ -18,7 +18,7 @@ mod written;
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use gateway_core::{Deployment, KeyId, Mode, Operation, OrgId, Principal, RequestId, Routed, TeamId, UserId};
+use gateway_core::{Call, Deployment, KeyId, Mode, Operation, OrgId, Principal, RequestId, Routed, TeamId, UserId};
 
 pub(crate) use self::allowance::Allowances;
 use self::sizing::Size;
@@ -39,6 +39,7 @@ use crate::{
         index::Spender,
     },
     error::LedgerError,
+    facts::RequestFacts,
     ledger::Ledger,
     money::{Currency, Money, MoneyError, Nano, Ppm},
     price::{DEFAULT_PLAN, PriceVersion, TierReach},
@@ -104,6 +105,8 @@ pub struct AdmitRequest {
     pub names_tier: bool,
     /// What the caller lets the call cost at most, over all of its attempts.
     pub max_total_cost: Option<Nano>,
+    /// What is kept of it for hints.
+    pub facts: Option<RequestFacts>,
 }
 
 /// Whoever can hold money.
@@ -123,6 +126,12 @@ pub trait Billing: Send + Sync {
 
     /// What an account's calls are charged by at `at_us`.
     fn tariff(&self, org: OrgId, mode: Mode, at_us: i64) -> Tariff;
+
+    /// What is kept of an account's call for hints; `None`: nothing is.
+    fn facts(&self, org: OrgId, call: &Call) -> Option<RequestFacts> {
+        let _ = (org, call);
+        None
+    }
 
     /// The signed receipt of a call whose settlement is written, for the holder of the key it was made with.
     async fn signed_receipt(&self, holder: &Principal, id: RequestId) -> Option<String> {
@@ -166,6 +175,10 @@ impl Billing for Ledger {
             None => PinnedPlan::DEFAULT,
         };
         Tariff::new(Arc::clone(self.prices()), name, plan, mode)
+    }
+
+    fn facts(&self, org: OrgId, call: &Call) -> Option<RequestFacts> {
+        self.facts_key().map(|key| key.facts(org, call))
     }
 
     async fn signed_receipt(&self, holder: &Principal, id: RequestId) -> Option<String> {
@@ -321,6 +334,7 @@ fn request_of(routed: &Routed, billing: &dyn Billing) -> Result<Option<(AdmitReq
         output: OutputAsk { limit: peek.output_limit, choices: peek.choices.max(1) },
         names_tier: peek.span(call.body(), "service_tier").is_some(),
         max_total_cost: peek.controls.max_total_cost.map(|nano| i64::try_from(nano).map_or(Nano::MAX, Nano::new)),
+        facts: billing.facts(org, call),
     };
     Ok(Some((request, routed)))
 }

@@ -58,6 +58,7 @@ use crate::{
     budget::BudgetBook,
     codes::Attempts,
     error::LedgerError,
+    facts::FactsKey,
     hold::{ABANDON_ALLOWANCE, Allowances, LearnedSizes},
     journal::{Failpoints, Journal, JournalOptions, JournalReading, NoFailpoints},
     keys::KeyRing,
@@ -99,6 +100,8 @@ pub struct LedgerOptions {
     /// What the callers of one key may leave unpaid in a day by hanging up before the first byte; beyond it they pay for the
     /// input.
     pub abandon_allowance: Nano,
+    /// Whether a keyed hash of each request is kept, for hints.
+    pub request_facts: bool,
     /// For tests that kill.
     pub failpoints: Arc<dyn Failpoints>,
 }
@@ -123,6 +126,7 @@ impl LedgerOptions {
             paid_credit_may_expire: false,
             confirm_above: None,
             abandon_allowance: ABANDON_ALLOWANCE,
+            request_facts: true,
             failpoints: Arc::new(NoFailpoints),
         }
     }
@@ -137,6 +141,7 @@ pub struct Ledger {
     budget_changes: tokio::sync::Mutex<()>,
     keys: Arc<KeyRing>,
     receipts: ReceiptKey,
+    facts: Option<FactsKey>,
     prices: Arc<PriceBook>,
     plans: Arc<PlanBook>,
     sizes: Arc<LearnedSizes>,
@@ -231,6 +236,11 @@ impl Ledger {
 
     pub(crate) fn scans(&self) -> &Scans {
         &self.scans
+    }
+
+    /// What requests are hashed under; `None`: no hash of them is kept.
+    pub(crate) fn facts_key(&self) -> Option<&FactsKey> {
+        self.facts.as_ref()
     }
 
     pub(crate) fn sizes(&self) -> &Arc<LearnedSizes> {

@@ -13,6 +13,7 @@ pub mod book;
 pub mod budget;
 mod codes;
 pub mod error;
+pub mod facts;
 pub mod hold;
 pub mod journal;
 pub mod keys;

@@ -133,6 +133,7 @@ pub(crate) fn open_holds(connection: &Connection, book: &Book, budgets: &BudgetB
             tag: row.tag.clone(),
             requested_model: Box::default(),
             stream: false,
+            facts: None,
             created_at: 0,
             committed: Ticket::default(),
             ended: Ticket::default(),

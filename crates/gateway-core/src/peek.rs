@@ -80,6 +80,9 @@ pub struct Peek {
     pub foreign_seal: bool,
     /// Every top-level key, in order. A repeated key appears as often as it was written.
     pub spans: Vec<KeySpan>,
+    /// Where the prompt stands in the body, as it was sent: tools and instructions first, then the conversation, which is the
+    /// order in which models read them. Empty where the codec does not tell.
+    pub prompt: Vec<Range<usize>>,
 }
 
 impl Peek {
@@ -97,6 +100,7 @@ impl Peek {
             input: InputSize::default(),
             foreign_seal: false,
             spans: Vec::new(),
+            prompt: Vec::new(),
         }
     }
 

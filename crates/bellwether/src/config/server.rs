@@ -139,6 +139,8 @@ pub struct BillingConfig {
     /// A larger credit, campaign or batch of codes waits until a second administrator confirms it; not set, none does.
     #[serde(deserialize_with = "threshold")]
     pub confirm_credits_above_usd: Option<Nano>,
+    /// Whether keyed hashes of each request are kept, by which hints tell repeats; what was asked is never kept.
+    pub request_facts: bool,
 }
 
 /// The longest a sign-up grant may be valid: a hundred years.
@@ -210,6 +212,7 @@ impl Default for BillingConfig {
             signup_grant_days: SIGN_UP_DAYS,
             paid_credit_may_expire: false,
             confirm_credits_above_usd: None,
+            request_facts: true,
         }
     }
 }

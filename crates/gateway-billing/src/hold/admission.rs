@@ -20,6 +20,7 @@ use crate::{
     book::{Overrun, Taken, Wallet},
     budget::claim::{self, Claim, Reserved, Short},
     error::LedgerError,
+    facts::RequestFacts,
     journal::{
         Command, Journal,
         row::{AttemptRow, Draft, End, Held, Served, Ticket, encode_pins},
@@ -103,6 +104,7 @@ impl Admission {
             requested_model: request.requested_model.clone(),
             tag: request.tag.clone(),
             stream: request.stream,
+            facts: request.facts.as_ref().map(RequestFacts::encode),
             created_at: request.received_at,
             committed: Ticket::default(),
             ended: Ticket::default(),

@@ -89,6 +89,8 @@ pub(crate) struct Held {
     /// The person behind the request, as the caller names them.
     pub(crate) tag: Option<Box<str>>,
     pub(crate) stream: bool,
+    /// What is kept for hints, encoded.
+    pub(crate) facts: Option<Box<[u8]>>,
     /// Arrival of the request, in microseconds since 1970.
     pub(crate) created_at: i64,
     pub(crate) committed: Ticket,
@@ -227,7 +229,7 @@ pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
-fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
+pub(crate) fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
     let mut value = 0u64;
     for shift in (0..64).step_by(7) {
         let (&byte, rest) = bytes.split_first()?;

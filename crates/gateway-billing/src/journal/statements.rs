@@ -31,7 +31,7 @@ impl<'c> Statements<'c> {
         Ok(Self {
             hold: connection.prepare(
                 "INSERT INTO hold(id, wallet, api_key, amount, pins, state, boot, requested_model, stream, progress, created_at, ended_at, \
-                 budgets, tag) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+                 budgets, tag, facts) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
             )?,
             end: connection.prepare(
                 "UPDATE hold SET state = ?2, progress = NULL, ended_at = ?3 WHERE id = ?1 AND state = 0 AND amount = ?4 AND wallet = ?5",
@@ -106,6 +106,7 @@ impl<'c> Statements<'c> {
             ended_at,
             encode_budgets(&held.budgets),
             held.tag.as_deref(),
+            held.facts.as_deref(),
         ])?;
         Ok(())
     }

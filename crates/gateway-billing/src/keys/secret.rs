@@ -1,4 +1,4 @@
-//! The server's secret, under which keys are hashed and from which the key of receipts is derived.
+//! The server's secret, under which keys are hashed and from which the keys of receipts and of request facts are derived.
 
 use std::{
     fs::OpenOptions,
@@ -9,7 +9,7 @@ use std::{
 use gateway_core::Secret;
 use ring::{hmac, rand::SecureRandom};
 
-use crate::{error::LedgerError, receipt::ReceiptKey};
+use crate::{error::LedgerError, facts::FactsKey, receipt::ReceiptKey};
 
 /// Shortest secret that may be given: 128 bits written in hexadecimal.
 const SECRET_CHARS_MIN: usize = 32;
@@ -21,13 +21,16 @@ pub(crate) struct ServerSecret {
     pub(crate) keys: hmac::Key,
     /// What receipts are signed with.
     pub(crate) receipts: ReceiptKey,
+    /// What requests are hashed under.
+    pub(crate) facts: FactsKey,
 }
 
 impl ServerSecret {
     fn of(text: &str, database: &Path) -> Result<Self, LedgerError> {
         let receipts =
             ReceiptKey::derive(text.as_bytes()).ok_or_else(|| unusable(database, &"no key for receipts can be derived from it"))?;
-        Ok(Self { keys: hmac::Key::new(hmac::HMAC_SHA256, text.as_bytes()), receipts })
+        let keys = hmac::Key::new(hmac::HMAC_SHA256, text.as_bytes());
+        Ok(Self { facts: FactsKey::derive(&keys), keys, receipts })
     }
 }
 

@@ -62,6 +62,7 @@ pub(super) async fn open(options: LedgerOptions) -> Result<Ledger, LedgerError> 
         budget_changes: tokio::sync::Mutex::default(),
         keys,
         receipts: secret.receipts,
+        facts: options.request_facts.then_some(secret.facts),
         prices,
         plans,
         sizes: Arc::default(),

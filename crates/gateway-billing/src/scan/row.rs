@@ -5,6 +5,7 @@ use std::sync::Arc;
 use gateway_core::{KeyId, RequestId};
 
 use crate::{
+    facts::RequestFacts,
     money::Nano,
     price::{PlanVersionId, PriceVersionId, ServedAt},
     usage::{InvalidLeaves, Leaves, UsageFlags, UsageSource},
@@ -75,6 +76,8 @@ pub struct Settled<'r> {
     pub cost: Nano,
     /// What the provider itself reported to bill.
     pub cost_reported: Option<Nano>,
+    /// What is kept of the request as stored; see [`Settled::facts`].
+    pub stored_facts: Option<&'r [u8]>,
 }
 
 impl Settled<'_> {
@@ -84,5 +87,11 @@ impl Settled<'_> {
     /// The stored text is damaged.
     pub fn leaves(&self) -> Result<Leaves, InvalidLeaves> {
         Leaves::from_stored_bytes(self.stored_leaves)
+    }
+
+    /// What is kept of the request; `None`: nothing, or in a form that this build does not know.
+    #[must_use]
+    pub fn facts(&self) -> Option<RequestFacts> {
+        self.stored_facts.and_then(RequestFacts::decode)
     }
 }

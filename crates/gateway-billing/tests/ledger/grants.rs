@@ -135,6 +135,7 @@ impl Scene {
             output: OutputAsk { limit: Some(tokens), choices: 1 },
             names_tier: false,
             max_total_cost: None,
+            facts: None,
         })
     }
 

@@ -61,6 +61,7 @@ fn request(stage: &Stage, places: &[Arc<Deployment>], dice: &mut Dice) -> AdmitR
         output: OutputAsk { limit: (dice.below(3) > 0).then(|| dice.below(2_000) as u32), choices: 1 + dice.below(3) as u32 },
         names_tier: false,
         max_total_cost: Some(Nano::new(dice.below(400_000_000) as i64)),
+        facts: None,
     }
 }
 

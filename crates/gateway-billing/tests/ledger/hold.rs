@@ -458,6 +458,7 @@ fn by_hand(stage: &Stage, deployment: &Arc<Deployment>, n: u8) -> AdmitRequest {
         output: OutputAsk { limit: Some(4_000), choices: 1 },
         names_tier: false,
         max_total_cost: None,
+        facts: None,
     }
 }
 

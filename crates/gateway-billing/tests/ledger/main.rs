@@ -6,6 +6,7 @@ mod budgets;
 mod costs;
 mod crash;
 mod expiry;
+mod facts;
 mod grants;
 mod guard;
 mod hold;

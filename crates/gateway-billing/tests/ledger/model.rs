@@ -229,6 +229,7 @@ pub(crate) fn request(stage: &Stage, at: &Arc<Deployment>, limit: u32) -> AdmitR
         output: OutputAsk { limit: Some(limit), choices: 1 },
         names_tier: false,
         max_total_cost: None,
+        facts: None,
     }
 }
 

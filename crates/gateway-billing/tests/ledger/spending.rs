@@ -122,6 +122,7 @@ impl Spending {
             output: OutputAsk { limit: Some(4_000), choices: 1 },
             names_tier: false,
             max_total_cost: None,
+            facts: None,
         };
         let admission = self.ledger.try_admit(&request).unwrap();
         admission.durable().await.unwrap();

@@ -83,6 +83,13 @@ fn read(body: &[u8]) -> Result<Request, WireError> {
     serde_json::from_slice(body).map_err(|error| WireError::new(format!("not a request of the test protocol: {error}")))
 }
 
+/// Where the text of the prompt stands, its quotes included.
+fn prompt(body: &[u8], text: &str) -> Vec<std::ops::Range<usize>> {
+    let written = serde_json::to_string(text).unwrap_or_default();
+    let at = body.windows(written.len()).position(|window| window == written.as_bytes());
+    at.map(|at| at..at + written.len()).into_iter().collect()
+}
+
 impl Ingress for TestIngress {
     fn protocol(&self) -> Protocol {
         self.protocol
@@ -96,6 +103,7 @@ impl Ingress for TestIngress {
             Some(other) => return Err(WireError::at("operation", format!("`{other}` is not an operation"))),
         };
         Ok(Peek {
+            prompt: prompt(body, &request.input),
             operation,
             stream: request.stream,
             stream_usage: request.stream_usage,

@@ -23,6 +23,7 @@ pub(super) fn peek(head: &request::Parts, body: &[u8]) -> Result<Peek, WireError
     let mut peek = Peek::chat("");
     peek.operation = operation;
     peek.input = scanned.input;
+    peek.prompt = scanned.prompt;
     peek.foreign_seal = scanned.sealed;
     peek.stream_usage = true;
     let mut model = None;

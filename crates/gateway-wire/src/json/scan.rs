@@ -14,6 +14,8 @@ pub struct Scan {
     pub spans: Vec<KeySpan>,
     /// The bound on the prompt.
     pub input: InputSize,
+    /// The values that the prompt is made of, the conversation last.
+    pub prompt: Vec<Range<usize>>,
     /// A string begins with the tag of a sealed envelope, see [`crate::seal`].
     pub sealed: bool,
 }
@@ -21,7 +23,8 @@ pub struct Scan {
 /// What a protocol's prompt is made of.
 #[derive(Debug, Clone, Copy)]
 pub struct SizeRules {
-    /// Top-level arrays whose elements are counted as items: messages, tools. They and the media zones are the prompt.
+    /// Top-level arrays whose elements are counted as items: messages, tools. They and the media zones are the prompt. The
+    /// first is the conversation.
     pub item_keys: &'static [&'static str],
     /// Top-level keys below which media parts may stand.
     pub media_zones: &'static [&'static str],
@@ -63,6 +66,7 @@ pub fn scan(body: &[u8], rules: &SizeRules) -> Result<Scan, WireError> {
     check_utf8(body)?;
     let mut cursor = Cursor::new(body);
     let mut spans = Vec::with_capacity(16);
+    let (mut prompt, mut conversation) = (Vec::with_capacity(4), None);
     let mut sizer = Sizer { rules, input: InputSize::default(), in_media_zone: false, in_prompt: false, tool: None };
     while let Some(key) = cursor.key(spans.is_empty())? {
         let name = unescaped(&cursor, key.clone());
@@ -77,10 +81,16 @@ pub fn scan(body: &[u8], rules: &SizeRules) -> Result<Scan, WireError> {
         if contains(rules.provider_tools, &name) && !matches!(cursor.bytes(value.clone()), b"null" | b"false" | b"[]") {
             sizer.provider_uses(TOOL_USES);
         }
+        if rules.item_keys.first().is_some_and(|first| first.as_bytes() == &*name) {
+            conversation = Some(value.clone());
+        } else if sizer.in_prompt {
+            prompt.push(value.clone());
+        }
         spans.push(KeySpan { key, value });
     }
     cursor.end()?;
-    Ok(Scan { spans, input: sizer.input, sealed: holds_seal(body) })
+    prompt.extend(conversation);
+    Ok(Scan { spans, input: sizer.input, prompt, sealed: holds_seal(body) })
 }
 
 /// Whether the document is text.

@@ -98,6 +98,16 @@ fn what_is_no_prompt_is_bounded_but_not_counted() {
 }
 
 #[test]
+fn the_prompt_stands_in_the_order_in_which_models_read_it() {
+    let body = r#"{"messages":[{"content":"last"}],"stop":["no"],"tools":[{"name":"first"}],"system":"second","model":"m"}"#;
+    let rules = SizeRules { item_keys: &["messages", "tools"], media_zones: &["messages", "system"], ..RULES };
+    let prompt = scan(body.as_bytes(), &rules).expect("well-formed").prompt;
+    let parts: Vec<_> = prompt.into_iter().map(|range| &body[range]).collect();
+    assert_eq!(parts, [r#"[{"name":"first"}]"#, r#""second""#, r#"[{"content":"last"}]"#]);
+    assert_eq!(scan(br#"{"model":"m"}"#, &rules).expect("well-formed").prompt, []);
+}
+
+#[test]
 fn text_cannot_hide_as_media() {
     let text = "some words ".repeat(100);
     for body in [

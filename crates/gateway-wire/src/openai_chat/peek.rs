@@ -20,8 +20,8 @@ const RULES: SizeRules = SizeRules {
 };
 
 pub(super) fn peek(head: &Parts, body: &[u8]) -> Result<Peek, WireError> {
-    let Scan { spans, input, sealed } = scan(body, &RULES)?;
-    let mut peek = Peek { input, foreign_seal: sealed, ..Peek::chat("") };
+    let Scan { spans, input, prompt, sealed } = scan(body, &RULES)?;
+    let mut peek = Peek { input, prompt, foreign_seal: sealed, ..Peek::chat("") };
     let (mut model, mut newer_limit, mut older_limit) = (None, None, None);
     for span in &spans {
         let quoted = body.get(span.key.start - 1..span.key.end + 1).unwrap_or_default();

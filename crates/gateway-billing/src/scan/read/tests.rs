@@ -22,7 +22,7 @@ fn id(ms: u64, n: u8) -> [u8; 16] {
 fn ledger() -> Connection {
     let connection = Connection::open_in_memory().unwrap();
     connection.execute_batch("PRAGMA foreign_keys = OFF").unwrap();
-    for migration in ["0001_ledger.sql", "0002_fewer_pages_a_commit.sql", "0003_who_spends.sql"] {
+    for migration in ["0001_ledger.sql", "0002_fewer_pages_a_commit.sql", "0003_who_spends.sql", "0004_request_facts.sql"] {
         let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations").join(migration);
         connection.execute_batch(&std::fs::read_to_string(path).unwrap()).unwrap();
     }
