@@ -1,4 +1,4 @@
-//! The admin API: accounts, keys, credit, campaigns, codes, prices, plans, health, verification.
+//! The admin API: accounts, keys, credit, campaigns, codes, prices, plans, usage, health, verification.
 //!
 //! Thin on purpose: it reads a request, calls the ledger, and writes what it answers. Unknown fields are refused, so that a
 //! misspelt one is never quietly ignored.
@@ -11,6 +11,7 @@ mod plans;
 mod prices;
 mod reports;
 mod statements;
+mod what_if;
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -23,6 +24,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 pub use health::HealthSources;
 pub use prices::PriceDesk;
+pub use what_if::PublicModels;
 
 /// Everything the admin API reaches.
 #[derive(Clone)]
@@ -140,10 +142,11 @@ impl Admin {
             ["plans"] if method == Method::GET => self.plans(&request),
             ["plans"] if method == Method::POST => self.publish_plan(&request).await,
             ["usage"] if method == Method::GET => self.usage(&request).await,
+            ["what-if"] if method == Method::POST => self.what_if(&request).await,
             ["health"] if method == Method::GET => json(StatusCode::OK, &self.health.read()),
             ["ledger", "verify"] if method == Method::POST => json(StatusCode::OK, &self.ledger.verify().await?),
             ["campaigns" | "codes" | "credits", ..] => self.giving(&segments, &request).await,
-            ["accounts" | "keys" | "prices" | "plans" | "usage" | "health"]
+            ["accounts" | "keys" | "prices" | "plans" | "usage" | "what-if" | "health"]
             | ["prices", "diff" | "publish"]
             | ["accounts", _]
             | ["accounts", _, "credit" | "balance" | "teams" | "users" | "budgets" | "statements"]

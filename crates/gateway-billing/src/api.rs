@@ -1,5 +1,5 @@
 //! The callers' view of their money: `/v1/billing/balance`, `/requests/{id}`, the same as a signed receipt, `/cost-report`,
-//! `/usage`, `/budgets`, `/statements`, and the redemption of codes.
+//! `/usage`, `/budgets`, `/statements`, what usage would have cost otherwise, and the redemption of codes.
 //!
 //! What reads has what is queued written first, so that a caller finds the answer it just got. A viewer sees one account and one
 //! mode; what belongs to another is answered as if it did not exist. What providers bill us is shown to operators only.
@@ -14,6 +14,7 @@ mod statements;
 #[cfg(test)]
 mod tests;
 mod usage;
+mod what_if;
 
 use std::sync::Arc;
 
@@ -26,6 +27,7 @@ use serde::Serialize;
 use crate::{
     ledger::Ledger,
     money::{Currency, Money, Nano},
+    what_if::{Directory, NoDirectory},
 };
 use error::ApiError;
 use routes::Route;
@@ -83,6 +85,7 @@ pub struct ApiRequest<'r> {
 #[derive(Debug, Clone)]
 pub struct BillingApi {
     ledger: Arc<Ledger>,
+    models: Arc<dyn Directory>,
 }
 
 impl BillingApi {
@@ -90,7 +93,13 @@ impl BillingApi {
     /// connections for reading.
     #[must_use]
     pub fn new(ledger: Arc<Ledger>) -> Self {
-        Self { ledger }
+        Self { ledger, models: Arc::new(NoDirectory) }
+    }
+
+    /// With the models of these routes, which [`WhatIfAsk`](crate::what_if::WhatIfAsk)s may name.
+    #[must_use]
+    pub fn with_models(self, models: Arc<dyn Directory>) -> Self {
+        Self { models, ..self }
     }
 
     /// Answers one request. Whatever goes wrong is an answer in OpenAI's error shape.
@@ -144,6 +153,10 @@ impl BillingApi {
             Route::Redeem => {
                 no_query(query)?;
                 ok(&redeem::redeem(&self.ledger, viewer, request.body).await?)
+            }
+            Route::WhatIf => {
+                no_query(query)?;
+                what_if::answer(self, viewer, request.body).await
             }
         }
     }

@@ -129,7 +129,7 @@ impl KeyStore for KeyRing {
 }
 
 /// The allow-list as its column stores it; unreadable text allows nothing.
-fn allow_list(models: Option<&str>) -> ModelAllowList {
+pub(crate) fn allow_list(models: Option<&str>) -> ModelAllowList {
     match models {
         None => ModelAllowList::All,
         Some(json) => ModelAllowList::Only(serde_json::from_str::<Vec<Box<str>>>(json).unwrap_or_default().into()),

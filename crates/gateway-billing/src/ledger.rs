@@ -50,6 +50,7 @@ pub use self::{
 };
 pub(crate) use self::{
     accounts::{find as find_account, new_id, rfc3339},
+    people::find_team,
     prices::rows as price_rows,
     reading::read_only,
 };

@@ -25,6 +25,7 @@ pub mod scan;
 pub mod statement;
 pub mod store;
 pub mod verify;
+pub mod what_if;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

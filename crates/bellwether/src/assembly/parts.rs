@@ -9,7 +9,7 @@ use gateway_routing::{Health, HealthPolicy, Providers, RetryPolicy, Router, Rout
 
 use super::{listing::Listing, outline::Outline};
 use crate::{
-    admin::{Admin, HealthSources, PriceDesk},
+    admin::{Admin, HealthSources, PriceDesk, PublicModels},
     config::Config,
 };
 
@@ -63,7 +63,7 @@ impl Parts {
         let router = Router::with_policy(providers.clone(), health.clone(), Arc::clone(&clock), policy(config), fastrand::u64(..));
         let listing = Listing::new(routes.clone(), providers.clone(), Arc::clone(ledger.prices()), implied, Arc::clone(&clock));
         Ok(Self {
-            billing_api: BillingApi::new(Arc::clone(&ledger)),
+            billing_api: BillingApi::new(Arc::clone(&ledger)).with_models(Arc::new(PublicModels(routes.clone()))),
             admin: Admin::new(Arc::clone(&ledger), HealthSources { credentials, deployments: health }, desk),
             ledger,
             routes,

@@ -16,6 +16,7 @@ pub(super) enum Route {
     Statements,
     Statement,
     Redeem,
+    WhatIf,
 }
 
 /// What may be done at an address.
@@ -28,7 +29,7 @@ enum Verb {
 }
 
 /// Below `/v1/billing`. `{…}` stands for one segment that is not empty.
-const ROUTES: [(Verb, &str, Route); 9] = [
+const ROUTES: [(Verb, &str, Route); 10] = [
     (Verb::Read, "/balance", Route::Balance),
     (Verb::Read, "/requests/{id}", Route::Receipt),
     (Verb::Read, "/requests/{id}/receipt", Route::SignedReceipt),
@@ -38,6 +39,8 @@ const ROUTES: [(Verb, &str, Route); 9] = [
     (Verb::Read, "/statements", Route::Statements),
     (Verb::Read, "/statements/{number}", Route::Statement),
     (Verb::Act, "/codes/redeem", Route::Redeem),
+    // It changes nothing; a question of this size does not fit into an address.
+    (Verb::Act, "/what-if", Route::WhatIf),
 ];
 
 /// The route of an address with the segment that its pattern leaves open, or what is wrong with it.
@@ -108,6 +111,7 @@ mod tests {
         check(&Method::GET, "/v1/billing/requests/req_1/receipt", Ok((Route::SignedReceipt, "req_1")));
         check(&Method::POST, "/v1/billing/codes/redeem", Ok((Route::Redeem, "")));
         check(&Method::GET, "/v1/billing/codes/redeem", Err(405));
+        check(&Method::POST, "/v1/billing/what-if", Ok((Route::WhatIf, "")));
         check(&Method::DELETE, "/v1/billing/balance", Err(405));
         for path in ["/v1/billing", "/v1/billing/requests/", "/v1/billing/requests/a/b", "/v1/billing/balances", "/v1/billing/{id}"] {
             check(&Method::GET, path, Err(404));

@@ -175,8 +175,8 @@ impl Ledger {
     }
 }
 
-/// A team by name or id, inside the writer's transaction.
-pub(super) fn find_team(connection: &Connection, org: OrgId, name_or_id: &str) -> Result<TeamId, LedgerError> {
+/// A team by name or id.
+pub(crate) fn find_team(connection: &Connection, org: OrgId, name_or_id: &str) -> Result<TeamId, LedgerError> {
     let id = name_or_id.parse::<TeamId>().ok();
     connection
         .query_row(

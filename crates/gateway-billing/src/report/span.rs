@@ -82,7 +82,7 @@ impl Span {
     }
 
     /// A moment as the zone writes it.
-    pub(super) fn show(&self, us: i64) -> String {
+    pub(crate) fn show(&self, us: i64) -> String {
         let zoned = timestamp(us).to_zoned(self.zone.clone());
         zoned.timestamp().display_with_offset(zoned.offset()).to_string()
     }

@@ -22,7 +22,7 @@ const PAGE_END: &str = "SELECT hold FROM settlement WHERE hold >= ?1 AND hold < 
 /// Settlements first, so that a request of somebody else is left out before its hold is looked for.
 const ROWS: &str = "\
     SELECT s.hold, s.seq, s.wallet, h.api_key, h.tag, h.requested_model, h.stream, h.created_at, s.served, s.attempt, s.price_version, \
-      s.plan_version, s.cost_version, s.leaves, s.usage_source, s.flags, s.charge, s.written_off, s.cost, s.cost_reported, h.facts \
+      s.plan_version, s.cost_version, s.leaves, s.usage_source, s.flags, s.charge, s.written_off, s.cost, s.cost_reported, h.facts, s.at \
     FROM settlement s CROSS JOIN hold h ON h.id = s.hold \
     WHERE s.hold >= ?1 AND s.hold < ?2 AND s.wallet IN (SELECT id FROM wallet WHERE currency = ?3 AND (?4 IS NULL OR org = ?4)) \
       AND (?5 IS NULL OR s.served IN (SELECT id FROM served WHERE model = ?5)) AND (?6 IS NULL OR h.api_key = ?6) \
@@ -119,6 +119,7 @@ fn settled<'r>(row: &'r Row<'_>, served: &'r ScanServed, failed_at: &'r [Box<str
         requested_model: text(5)?.unwrap_or_default(),
         stream: row.get(6)?,
         arrived_us: row.get(7)?,
+        ended_us: row.get(21)?,
         served,
         attempt: row.get(9)?,
         failed_at,

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Where an answer was served.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ScanServed {
     /// Who served.
     pub provider: Arc<str>,
@@ -49,6 +49,8 @@ pub struct Settled<'r> {
     pub stream: bool,
     /// Its arrival, in microseconds since 1970: the moment that prices are judged at.
     pub arrived_us: i64,
+    /// When its answer was settled.
+    pub ended_us: i64,
     /// Where it was served.
     pub served: &'r ScanServed,
     /// Which attempt served.

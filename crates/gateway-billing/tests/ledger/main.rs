@@ -19,3 +19,4 @@ mod scan;
 mod spending;
 mod stage;
 mod statements;
+mod what_if;

@@ -51,6 +51,7 @@ async fn every_grouping_adds_up_to_the_same_bill() {
                 output_reasoning: Some(random(50)),
                 ..Usage::default()
             },
+            failed: &[],
         };
         let charge = spending.spend(&spent).await;
         total += charge;

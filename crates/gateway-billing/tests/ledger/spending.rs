@@ -5,12 +5,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use gateway_billing::{
     api::{ApiRequest, BillingApi, Sight, Viewer},
-    hold::{AdmitRequest, Billing as _, FinalUsage, OutputAsk, PinnedPlan, PricedCandidate},
+    hold::{AdmitRequest, Billing as _, FinalUsage, OutputAsk},
     ledger::{Credit, Grant, Ledger, NewAccount, NewKey},
     money::Nano,
-    price::{Calendars, Coverage, ServedAt},
+    price::{Calendars, Coverage},
 };
-use gateway_core::{InputSize, KeyId, Mode, OrgId, RequestId, Usage, testing::deployment};
+use gateway_core::{
+    AttemptEnd, Fault, InputSize, KeyId, Mode, OrgId, PartialUsage, RequestId, Usage,
+    testing::{TestCall, attempt, deployment},
+};
 use http::{Method, Response};
 use serde_json::Value;
 
@@ -34,13 +37,15 @@ pub(crate) struct Spent<'s> {
     pub(crate) provider: &'s str,
     pub(crate) tag: Option<&'s str>,
     pub(crate) usage: Usage,
+    /// The providers that were tried before it, and failed.
+    pub(crate) failed: &'s [&'s str],
 }
 
 impl Spent<'static> {
     /// So many tokens of "model" at "house".
     pub(crate) fn of(input: u64, output: u64) -> Self {
         let usage = Usage { input_uncached: Some(input), output_text: Some(output), ..Usage::default() };
-        Self { key: 0, model: "model", provider: "house", tag: None, usage }
+        Self { key: 0, model: "model", provider: "house", tag: None, usage, failed: &[] }
     }
 }
 
@@ -73,6 +78,11 @@ impl Spending {
         spending
     }
 
+    /// The ledger's file, for a test that damages it.
+    pub(crate) fn database(&self) -> rusqlite::Connection {
+        rusqlite::Connection::open(self.folder.path().join("ledger.db")).unwrap()
+    }
+
     /// The same ledger, stopped now and opened again so much later.
     pub(crate) async fn restarted_after(self, later_us: i64) -> Self {
         self.ledger.stop(std::time::Duration::from_secs(1)).await;
@@ -96,12 +106,11 @@ impl Spending {
         self.ledger.credit(credit).await.unwrap();
     }
 
-    /// Settles one request now, and says what it was charged.
+    /// Settles one request now, priced as the gateway prices, and says what it was charged.
     pub(crate) async fn spend(&self, spent: &Spent<'_>) -> i64 {
-        let deployment = Arc::new(deployment(spent.model, spent.provider));
+        let served = Arc::new(deployment(spent.model, spent.provider));
         let now = self.clock.now_us();
-        let at = ServedAt { provider: spent.provider, upstream_model: &deployment.upstream_model, model: spent.model };
-        let price = self.ledger.prices().sell("default", at, now).unwrap().unwrap();
+        let tariff = self.ledger.tariff(self.org, Mode::Live, now);
         let n = self.next.replace(self.next.get() + 1);
         let mut random = [0; 10];
         random[2..].copy_from_slice(&n.to_be_bytes());
@@ -113,11 +122,11 @@ impl Spending {
             team: None,
             user: None,
             tag: spent.tag.map(Into::into),
-            plan: PinnedPlan::DEFAULT,
+            plan: tariff.plan,
             requested_model: spent.model.into(),
             stream: false,
             received_at: now,
-            candidates: [PricedCandidate { deployment: Arc::clone(&deployment), price, cost: None }].into(),
+            candidates: [tariff.price(&served, now).unwrap().unwrap()].into(),
             input: InputSize { text_bytes: 2_000_000, ..InputSize::default() },
             output: OutputAsk { limit: Some(4_000), choices: 1 },
             names_tier: false,
@@ -126,10 +135,26 @@ impl Spending {
         };
         let admission = self.ledger.try_admit(&request).unwrap();
         admission.durable().await.unwrap();
-        let receipt = admission.settle(&deployment, &FinalUsage::Reported(spent.usage.clone()));
+        self.log_attempts(&*admission.log(), spent, &served);
+        let receipt = admission.settle(&served, &FinalUsage::Reported(spent.usage.clone()));
         // The clock stands still, so the settlement is posted at this very moment.
         self.ledger.flush().await;
         receipt.paid.get()
+    }
+
+    fn log_attempts(&self, log: &dyn gateway_core::AttemptLog, spent: &Spent<'_>, served: &Arc<gateway_core::Deployment>) {
+        if spent.failed.is_empty() {
+            return;
+        }
+        let call = TestCall::to(spent.model).build();
+        let refused = Fault::internal("it failed");
+        for (n, provider) in (1..).zip(spent.failed) {
+            log.started(&attempt(&call, &Arc::new(deployment(spent.model, provider)), n));
+            log.ended(n, AttemptEnd::failed(&refused), &PartialUsage::default());
+        }
+        let n = u32::try_from(spent.failed.len()).unwrap() + 1;
+        log.started(&attempt(&call, served, n));
+        log.ended(n, AttemptEnd::Served, &PartialUsage::default());
     }
 
     pub(crate) async fn ask(&self, sight: Sight, path: &str) -> Response<Bytes> {

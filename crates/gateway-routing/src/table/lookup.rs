@@ -39,6 +39,13 @@ impl RouteTable {
         (!rest.is_empty()).then(|| target(index, How::Wild { rest }))
     }
 
+    /// Where calls to a name go, in the order in which they are tried, without its fallbacks; a wildcard's places bear the name
+    /// that was asked for.
+    #[must_use]
+    pub fn served_by(&self, name: &str) -> Vec<Arc<Deployment>> {
+        self.find(name).map(|target| target.deployments().into_owned()).unwrap_or_default()
+    }
+
     /// Names close to a wrong one, among those the key may use: at most three, the closest first.
     pub(crate) fn suggest<'t>(&'t self, wrong: &str, allowed: &ModelAllowList) -> Vec<&'t str> {
         closest(

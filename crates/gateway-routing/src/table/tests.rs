@@ -56,6 +56,8 @@ fn names_are_found_by_precedence() {
         ("house/*", "-"),
     ] {
         assert_eq!(found(&table, name), expected, "{name}");
+        let places: Vec<_> = table.served_by(name).iter().map(|place| format!("{}/{}", place.provider, place.upstream_model)).collect();
+        assert_eq!(places.join(" "), expected.split_once(" at ").map_or("", |(_, places)| places), "{name}");
     }
     assert_eq!(found(&table, &"x".repeat(257)), "-");
 }

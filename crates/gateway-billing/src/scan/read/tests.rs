@@ -182,7 +182,8 @@ fn a_row_says_what_its_request_was() {
             (Nano::new(100), Nano::new(10), Nano::new(80), None)
         );
         assert_eq!((settled.price_version, settled.plan_version, settled.cost_version), (PriceVersionId(11), PlanVersionId(12), None));
-        assert_eq!((settled.arrived_us, settled.source), (1_795_435_200_000_000, Some(UsageSource::Reported)));
+        assert_eq!((settled.arrived_us, settled.ended_us), (1_795_435_200_000_000, 1_795_435_200_000_005));
+        assert_eq!(settled.source, Some(UsageSource::Reported));
         assert!(settled.flags.has(UsageFlags::CALENDAR_UNKNOWN));
         assert_eq!(settled.leaves().unwrap().input_tokens(), 7);
         assert_eq!(settled.failed_at, ["first".into(), "second".into()]);
