@@ -8,12 +8,14 @@ mod leaves;
 #[cfg(test)]
 mod tests;
 
+use std::cmp::Reverse;
+
 use gateway_core::Usage;
 
 pub(crate) use leaves::TokenKinds;
 pub use leaves::{InvalidLeaves, Leaves};
 
-use crate::price::{ChargeFlags, Side, Sku};
+use crate::price::{ChargeFlags, PriceVersion, Side, Sku};
 
 /// Where a settlement's usage came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -141,9 +143,26 @@ pub struct Normalised {
     pub inconsistent: bool,
 }
 
-/// The leaves of a provider's report.
+/// The leaves of a provider's report, to be charged by `version` at `at_us`. Where the buckets exceed the provider's total,
+/// tokens are taken off at the dearest rates first: no other way to come to the total costs the caller less.
+#[must_use]
+pub fn leaves_at(usage: &Usage, version: &PriceVersion, at_us: i64) -> Normalised {
+    normalised(usage, |leaves, side, total| {
+        let input_tokens = if side == Side::Input { total } else { leaves.input_tokens() };
+        let rate = |sku: &Sku| version.rate_at(sku, input_tokens, leaves.service_tier(), at_us);
+        let mut order = Leaves::usual_order(side);
+        order.sort_by_cached_key(|sku| Reverse(rate(sku)));
+        order
+    })
+}
+
+/// The same where no price is at hand: tokens are taken off by what is usually dearest.
 #[must_use]
 pub fn leaves_of(usage: &Usage) -> Normalised {
+    normalised(usage, |_, side, _| Leaves::usual_order(side))
+}
+
+fn normalised(usage: &Usage, order: impl Fn(&Leaves, Side, u64) -> Vec<Sku>) -> Normalised {
     let buckets = [
         (Sku::IN, usage.input_uncached),
         (Sku::IN_CACHE_READ, usage.input_cache_read),
@@ -168,8 +187,11 @@ pub fn leaves_of(usage: &Usage) -> Normalised {
         let Some(total) = total else { continue };
         if leaves.side(side) != total {
             inconsistent = true;
-            // Fewer in the buckets than in the total: the buckets are the lower reading and stay.
-            leaves.cut(side, total);
+        }
+        // Fewer in the buckets than in the total: the buckets are the lower reading and stay.
+        if leaves.side(side) > total {
+            let order = order(&leaves, side, total);
+            leaves.cut(side, total, &order);
         }
     }
     Normalised { leaves, inconsistent }
@@ -214,7 +236,7 @@ impl BytesPerToken {
 /// output as counted from the bytes delivered. An early report of output is not used, because it counts what was
 /// written and not what reached the caller.
 #[must_use]
-pub fn counted(early: &Usage, input_estimate: u64, delivered_bytes: u64, rate: BytesPerToken) -> (Normalised, UsageSource) {
+pub fn counted(early: &Usage, input_estimate: u64, delivered_bytes: u64, rate: BytesPerToken) -> (Usage, UsageSource) {
     let output = Some(rate.count(delivered_bytes));
     let usage = Usage {
         output_text: output,
@@ -225,8 +247,7 @@ pub fn counted(early: &Usage, input_estimate: u64, delivered_bytes: u64, rate: B
         ..early.clone()
     };
     if early.input_tokens() > 0 || early.reported_input.is_some() {
-        return (leaves_of(&usage), UsageSource::EarlyAndCounted);
+        return (usage, UsageSource::EarlyAndCounted);
     }
-    let usage = Usage { input_uncached: Some(input_estimate), reported_input: None, ..usage };
-    (leaves_of(&usage), UsageSource::Counted)
+    (Usage { input_uncached: Some(input_estimate), reported_input: None, ..usage }, UsageSource::Counted)
 }

@@ -14,6 +14,7 @@ pub mod retry_after;
 pub mod seal;
 pub mod splice;
 pub mod sse;
+mod tally;
 
 use gateway_core::Protocol;
 

@@ -9,7 +9,7 @@ use clap::Args;
 use gateway_billing::{
     money::{Money, Pico, Ppm},
     price::{Charge, PriceVersion, Sku, charge},
-    usage::Leaves,
+    usage::{Leaves, Normalised},
 };
 use gateway_core::{Clock, SystemClock};
 use serde_json::{Value, json};
@@ -78,7 +78,7 @@ impl Price {
         let multiplier = self.plan.as_deref().map_or(Ok(Ppm::ONE), multiplier)?;
         let draft = outline.offer(&self.model, self.provider.as_deref())?;
         let version = PriceVersion::quoted(&draft, &outline.calendars).with_context(|| format!("the price of `{}`", self.model))?;
-        let mut leaves = used.leaves;
+        let Normalised { mut leaves, inconsistent } = used.at(&version, at.as_microsecond());
         let mut notes = Vec::new();
         if let Some(tier) = &self.tier {
             leaves = leaves.in_tier(Some(tier));
@@ -98,7 +98,7 @@ impl Price {
             notes.push("the price says nothing of this service tier; it is charged as without one");
         }
         let charge = charge(&version, multiplier, &leaves, at.as_microsecond())?;
-        if used.inconsistent {
+        if inconsistent {
             notes.push("the parts of this usage do not add up to its totals; the lower reading is charged");
         }
         if charge.flags.unpriced {

@@ -3,7 +3,7 @@
 mod attempts;
 mod pricing;
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use gateway_core::{AttemptLog, Clock, Deployment, InputSize, PartialUsage, RequestId, Usage};
 use parking_lot::Mutex;
@@ -28,7 +28,7 @@ use crate::{
     ledger::Ledger,
     money::{Currency, Nano, Ppm},
     price::{TimeBasis, charge_total},
-    usage::{BytesPerToken, Leaves, Normalised, UsageFlags, UsageSource, counted, leaves_of},
+    usage::{BytesPerToken, Leaves, UsageFlags, UsageSource, counted, leaves_at},
 };
 
 /// What was used, and how it is known.
@@ -290,7 +290,9 @@ impl Open {
     /// The price of a usage; `None` when the deployment is not among the pinned candidates, or the amount does not fit.
     fn draft(&self, deployment: &Arc<Deployment>, usage: &FinalUsage) -> Option<Draft> {
         let candidate = self.candidate(deployment)?;
-        let (normalised, source, mut flags) = self.normalise(usage);
+        let (used, source, mut flags) = self.tell(usage);
+        let at_rates = |usage: &Usage| leaves_at(usage, &candidate.price, self.held.created_at);
+        let normalised = at_rates(&used);
         if normalised.inconsistent {
             flags = flags.and(UsageFlags::INCONSISTENT);
         }
@@ -303,7 +305,7 @@ impl Open {
             // No honest count is above it; the caller pays for the bound, the operator bears what the provider bills.
             flags = flags.and(UsageFlags::OVER_BOUND);
             tracing::warn!(id = %self.held.id, deployment = %deployment.id, reported = leaves.input_tokens(), bound, "the provider reports more input than was sent");
-            leaves = leaves_of(&Usage { reported_input: Some(bound), ..usage.clone() }).leaves;
+            leaves = at_rates(&Usage { reported_input: Some(bound), ..usage.clone() }).leaves;
         }
         let (charge, oddities) = charge_total(&candidate.price, self.plan.multiplier, &leaves, self.held.created_at).ok()?;
         let cost_reported = self.cost_reported(usage);
@@ -344,12 +346,13 @@ impl Open {
         Some((charge_total(list, Ppm::ONE, leaves, at).ok()?.0, list.currency()))
     }
 
-    fn normalise(&self, usage: &FinalUsage) -> (Normalised, UsageSource, UsageFlags) {
+    /// What was used, where that is known from, and what is odd about it.
+    fn tell<'u>(&self, usage: &'u FinalUsage) -> (Cow<'u, Usage>, UsageSource, UsageFlags) {
         match usage {
-            FinalUsage::Reported(usage) => (leaves_of(usage), UsageSource::Reported, UsageFlags::NONE),
+            FinalUsage::Reported(usage) => (Cow::Borrowed(usage), UsageSource::Reported, UsageFlags::NONE),
             FinalUsage::Counted(seen) => {
-                let (normalised, source) = counted(&seen.usage, input_estimate(&self.input), seen.content_bytes, BytesPerToken::USUAL);
-                (normalised, source, UsageFlags::NO_FINAL_USAGE)
+                let (usage, source) = counted(&seen.usage, input_estimate(&self.input), seen.content_bytes, BytesPerToken::USUAL);
+                (Cow::Owned(usage), source, UsageFlags::NO_FINAL_USAGE)
             }
         }
     }

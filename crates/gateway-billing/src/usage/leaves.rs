@@ -172,13 +172,8 @@ impl Leaves {
         of_side.fold(0, |sum, (_, quantity)| sum.saturating_add(*quantity))
     }
 
-    /// Takes tokens off a side until it holds `total`, dearest kind first as kinds usually go: fresh and written
-    /// input before media, media before what was read from the cache.
-    pub(super) fn cut(&mut self, side: Side, total: u64) {
-        let order: &[Sku] = match side {
-            Side::Input => &CUT_INPUT,
-            Side::Output => &CUT_OUTPUT,
-        };
+    /// Takes tokens off a side until it holds `total`, in this order of SKUs.
+    pub(super) fn cut(&mut self, side: Side, total: u64, order: &[Sku]) {
         let mut excess = self.side(side).saturating_sub(total);
         for sku in order {
             if let Ok(position) = self.counts.binary_search_by(|(known, _)| known.cmp(sku)) {
@@ -187,6 +182,15 @@ impl Leaves {
                 *count -= taken;
                 excess -= taken;
             }
+        }
+    }
+
+    /// The SKUs of a side, dearest first as kinds usually go: media before fresh and written input, and those before what was
+    /// read from the cache.
+    pub(super) fn usual_order(side: Side) -> Vec<Sku> {
+        match side {
+            Side::Input => CUT_INPUT.to_vec(),
+            Side::Output => CUT_OUTPUT.to_vec(),
         }
     }
 }

@@ -40,10 +40,10 @@ fn a_report_that_does_not_add_up_is_read_in_the_callers_favour() {
 #[test]
 fn an_answer_without_a_report_is_counted_low() {
     let early: Usage = serde_json::from_str(r#"{"input_uncached":25,"output_text":1}"#).unwrap();
-    let (normalised, source) = counted(&early, 999, 41, BytesPerToken::USUAL);
-    assert_eq!((normalised.leaves.to_stored().as_str(), source), (r#"{"tok.in":25,"tok.out":10}"#, UsageSource::EarlyAndCounted));
-    let (normalised, source) = counted(&Usage::default(), 12, 0, BytesPerToken::USUAL);
-    assert_eq!((normalised.leaves.to_stored().as_str(), source), (r#"{"tok.in":12,"tok.out":0}"#, UsageSource::Counted));
+    let (usage, source) = counted(&early, 999, 41, BytesPerToken::USUAL);
+    assert_eq!((leaves_of(&usage).leaves.to_stored().as_str(), source), (r#"{"tok.in":25,"tok.out":10}"#, UsageSource::EarlyAndCounted));
+    let (usage, source) = counted(&Usage::default(), 12, 0, BytesPerToken::USUAL);
+    assert_eq!((leaves_of(&usage).leaves.to_stored().as_str(), source), (r#"{"tok.in":12,"tok.out":0}"#, UsageSource::Counted));
     assert_eq!(BytesPerToken::CAUTIOUS.bound(5), 3);
     assert_eq!(BytesPerToken::from_milli(0).bound(7), 7, "never more tokens than bytes");
 }

@@ -204,7 +204,7 @@ pub(super) fn whole(ctx: &RelayCtx, body: Bytes, emit: &mut dyn FnMut(Signal)) -
     }
     let mut price = None;
     if let Some(usage) = answer.usage {
-        let usage = Json::parse(usage.get().as_bytes()).and_then(WireUsage::decode).map_err(WireError::into_upstream_fault)?.canonical();
+        let usage = Json::parse(usage.get().as_bytes()).map(WireUsage::decode).map_err(WireError::into_upstream_fault)?.canonical();
         price = ctx.render.price.price(&Used { usage: usage.clone(), is_final: true, content_bytes: bytes as u64 });
         emit(Signal::Usage { usage, is_final: true });
     }

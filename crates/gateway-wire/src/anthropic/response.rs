@@ -84,7 +84,7 @@ pub(super) fn decode(body: &[u8], memo: &Memo) -> Result<ChatResponse, WireError
     let stop_details = fields.take_raw("stop_details")?.map(|details| vec![(Box::from("stop_details"), details)]);
     let (id, model) = (fields.take_string("id")?, fields.take_string("model")?);
     let reported = fields.take_value("usage");
-    let reported = reported.map(|value| WireUsage::decode(value).within("usage").map(|usage| (usage, value))).transpose()?;
+    let reported = reported.map(|value| (WireUsage::decode(value), value));
     let mut extras = block::extras(fields)?.unwrap_or(Extras::new(ANTHROPIC_MESSAGES));
     if let Some((usage, value)) = &reported
         && usage.has_more()
@@ -187,7 +187,7 @@ fn write_usage(w: &mut Writer<'_>, response: &ChatResponse, native: Option<&Extr
     let kept = native.and_then(|extras| extras.fields.iter().find(|(key, _)| &**key == "usage"));
     if let Some((_, raw)) = kept {
         // Nothing has changed the counts since the provider wrote them, so its own object says more.
-        let said = Json::parse(raw.text().as_bytes()).and_then(WireUsage::decode);
+        let said = Json::parse(raw.text().as_bytes()).map(WireUsage::decode);
         if said.is_ok_and(|said| Some(said.canonical()) == response.usage) {
             w.raw(&priced_usage(raw.text(), price));
             return;

@@ -3,11 +3,11 @@
 //! Stream reports are cumulative and restate one another field by field, and a later report may give a total without
 //! the split an earlier one gave. So reports are merged in the wire's own terms, and split only when asked for.
 
-use gateway_core::{Usage, WireError};
+use gateway_core::Usage;
 
 use crate::{
     edits::reported_cost,
-    json::{Fields, Json, Within, Writer},
+    json::{Fields, Json, Writer},
 };
 
 /// One report, or several merged.
@@ -36,17 +36,18 @@ struct Counts {
 }
 
 impl Counts {
-    fn take(fields: &mut Fields<'_>) -> Result<Self, WireError> {
-        let mut split = fields.take_fields("cache_creation")?;
-        let mut part = |key| split.as_mut().map_or(Ok(None), |split| split.take_u64(key)).within("cache_creation");
-        Ok(Self {
-            cache_write_5m: part("ephemeral_5m_input_tokens")?,
-            cache_write_1h: part("ephemeral_1h_input_tokens")?,
-            input: fields.take_u64("input_tokens")?,
-            cache_read: fields.take_u64("cache_read_input_tokens")?,
-            cache_write: fields.take_u64("cache_creation_input_tokens")?,
-            output: fields.take_u64("output_tokens")?,
-        })
+    /// What is no count was not said: an odd figure must not cost the caller the answer it stands in.
+    fn take(fields: &mut Fields<'_>) -> Self {
+        let mut split = fields.take_counts("cache_creation");
+        let mut part = |key| split.as_mut().and_then(|split| split.take_count(key));
+        Self {
+            cache_write_5m: part("ephemeral_5m_input_tokens"),
+            cache_write_1h: part("ephemeral_1h_input_tokens"),
+            input: fields.take_count("input_tokens"),
+            cache_read: fields.take_count("cache_read_input_tokens"),
+            cache_write: fields.take_count("cache_creation_input_tokens"),
+            output: fields.take_count("output_tokens"),
+        }
     }
 
     fn restate(&mut self, later: Self) {
@@ -54,6 +55,9 @@ impl Counts {
         if later.cache_write_5m.or(later.cache_write_1h).is_some() {
             (self.cache_write_5m, self.cache_write_1h) = (later.cache_write_5m, later.cache_write_1h);
             self.cache_write = None;
+        } else if later.cache_write.is_some() && later.cache_write != self.cache_write {
+            // The split is of an earlier total; what has come since was written for the default time.
+            self.cache_write_5m = None;
         }
         for (mine, theirs) in [
             (&mut self.input, later.input),
@@ -67,9 +71,11 @@ impl Counts {
 
     fn add(&mut self, other: Self) {
         let (five, hour) = other.writes();
+        let written = other.cache_write.or(five.or(hour).map(|_| added(&[five, hour])));
         for (mine, theirs) in [
             (&mut self.input, other.input),
             (&mut self.cache_read, other.cache_read),
+            (&mut self.cache_write, written),
             (&mut self.cache_write_5m, five),
             (&mut self.cache_write_1h, hour),
             (&mut self.output, other.output),
@@ -80,44 +86,40 @@ impl Counts {
         }
     }
 
-    /// Cache writes for five minutes and for an hour. The total is the truth; what the split does not tell is the
-    /// default time, five minutes.
+    /// Cache writes for five minutes and for an hour. What no split tells is the default time, five minutes.
     fn writes(&self) -> (Option<u64>, Option<u64>) {
-        match self.cache_write {
-            Some(total) => (Some(total.saturating_sub(self.cache_write_1h.unwrap_or(0))), self.cache_write_1h.map(|n| n.min(total))),
-            None => (self.cache_write_5m, self.cache_write_1h),
+        match (self.cache_write, self.cache_write_5m) {
+            (Some(total), None) => (Some(total.saturating_sub(self.cache_write_1h.unwrap_or(0))), self.cache_write_1h),
+            (Some(_) | None, five) => (five, self.cache_write_1h),
         }
+    }
+
+    /// All input, where the total of the cache writes and their split do not agree: the buckets then do not fit it, and
+    /// whoever bills sees that the report does not add up.
+    fn disputed_input(&self) -> Option<u64> {
+        let (five, hour) = self.writes();
+        let written = self.cache_write.filter(|total| *total != added(&[five, hour]))?;
+        Some(added(&[self.input, self.cache_read, Some(written)]))
     }
 }
 
 impl WireUsage {
-    pub(super) fn decode(value: Json<'_>) -> Result<Self, WireError> {
-        let mut fields = value.fields()?;
-        let counts = Counts::take(&mut fields)?;
-        let thinking = match fields.take_fields("output_tokens_details")? {
-            Some(mut details) => details.take_u64("thinking_tokens").within("output_tokens_details")?,
-            None => None,
-        };
+    pub(super) fn decode(value: Json<'_>) -> Self {
+        let Ok(mut fields) = value.fields() else { return Self::default() };
+        let counts = Counts::take(&mut fields);
+        let thinking = fields.take_counts("output_tokens_details").and_then(|mut details| details.take_count("thinking_tokens"));
         let mut has_more = false;
-        let web_searches = match fields.take_fields("server_tool_use")? {
-            Some(mut calls) => {
-                let searches = calls.take_u64("web_search_requests").within("server_tool_use")?;
-                has_more |= calls.rest().any(|(_, n)| !n.is_null() && n.text() != "0");
-                searches
-            }
-            None => None,
-        };
-        let iterated = match fields.take_array("iterations")? {
-            Some(list) if !list.is_empty() => {
-                has_more = true;
-                Some(sum(&list).within("iterations")?)
-            }
-            _ => None,
-        };
-        let service_tier = fields.take_str("service_tier")?.map(Box::from);
+        let web_searches = fields.take_counts("server_tool_use").and_then(|mut calls| {
+            let searches = calls.take_count("web_search_requests");
+            has_more |= calls.rest().any(|(_, n)| !n.is_null() && n.text() != "0");
+            searches
+        });
+        let iterations = fields.take_value("iterations").and_then(|list| list.array().ok()).filter(|list| !list.is_empty());
+        has_more |= iterations.is_some();
+        let service_tier = fields.take_value("service_tier").and_then(|tier| tier.str().ok()).map(Box::from);
         let reported_cost = fields.take_value("cost").and_then(reported_cost);
         has_more |= fields.rest().any(|(_, value)| !value.is_null());
-        Ok(Self { counts, thinking, web_searches, service_tier, iterated, reported_cost, has_more })
+        Self { counts, thinking, web_searches, service_tier, iterated: iterations.map(|list| sum(&list)), reported_cost, has_more }
     }
 
     /// Overwrites what a later report states.
@@ -142,15 +144,15 @@ impl WireUsage {
         let counts = self.iterated.as_ref().unwrap_or(&self.counts);
         let (five_minutes, hour) = counts.writes();
         let output = counts.output;
-        let thinking = self.thinking.map(|n| output.map_or(n, |all| n.min(all)));
         Usage {
             input_uncached: counts.input,
             input_cache_read: counts.cache_read,
             input_cache_write_5m: five_minutes,
             input_cache_write_1h: hour,
-            output_text: output.map(|all| all.saturating_sub(thinking.unwrap_or(0))),
-            output_reasoning: thinking,
+            output_text: output.map(|all| all.saturating_sub(self.thinking.unwrap_or(0))),
+            output_reasoning: self.thinking,
             web_searches: self.web_searches,
+            reported_input: counts.disputed_input(),
             reported_output: output,
             reported_cost: self.reported_cost,
             service_tier: self.service_tier.clone(),
@@ -159,26 +161,29 @@ impl WireUsage {
     }
 }
 
-fn sum(list: &[Json<'_>]) -> Result<Counts, WireError> {
+fn sum(list: &[Json<'_>]) -> Counts {
     let mut total = Counts::default();
-    for (n, item) in list.iter().enumerate() {
-        total.add(item.fields().and_then(|mut fields| Counts::take(&mut fields)).within_index(n)?);
+    for mut iteration in list.iter().filter_map(|item| item.fields().ok()) {
+        total.add(Counts::take(&mut iteration));
     }
-    Ok(total)
+    total
+}
+
+fn added(counts: &[Option<u64>]) -> u64 {
+    counts.iter().flatten().fold(0, |sum, n| sum.saturating_add(*n))
 }
 
 /// Writes a usage object. Every input that is not the cache counts as input, and thinking counts as output. `price` is what
 /// the caller pays.
 pub(super) fn write(w: &mut Writer<'_>, usage: &Usage, price: Option<&str>) {
     w.begin_object();
-    let sum = |counts: &[Option<u64>]| counts.iter().fold(0u64, |sum, n| sum.saturating_add(n.unwrap_or(0)));
-    w.key("input_tokens").u64(sum(&[usage.input_uncached, usage.input_audio, usage.input_image, usage.input_video, usage.input_tool]));
+    w.key("input_tokens").u64(added(&[usage.input_uncached, usage.input_audio, usage.input_image, usage.input_video, usage.input_tool]));
     let written = usage.input_cache_write_5m.or(usage.input_cache_write_1h);
     if written.is_some() {
-        w.key("cache_creation_input_tokens").u64(sum(&[usage.input_cache_write_5m, usage.input_cache_write_1h]));
+        w.key("cache_creation_input_tokens").u64(added(&[usage.input_cache_write_5m, usage.input_cache_write_1h]));
     }
     if usage.input_cache_read.or(usage.input_audio_cache_read).is_some() {
-        w.key("cache_read_input_tokens").u64(sum(&[usage.input_cache_read, usage.input_audio_cache_read]));
+        w.key("cache_read_input_tokens").u64(added(&[usage.input_cache_read, usage.input_audio_cache_read]));
     }
     if usage.input_cache_write_1h.is_some() {
         w.key("cache_creation").begin_object();

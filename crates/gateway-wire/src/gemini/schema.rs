@@ -1,12 +1,9 @@
 //! The shape of an answer as Gemini writes it: borrowed from its bytes, tolerant of nulls, of absent fields and of fields
 //! that are not known. A whole answer and a frame of a stream have the same shape.
 
-use std::{borrow::Cow, fmt};
+use std::borrow::Cow;
 
-use serde::{
-    Deserialize, Deserializer,
-    de::{Error, Visitor},
-};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 /// Text borrowed where it holds no escapes. The wrapper is what makes serde borrow inside an `Option`.
@@ -23,7 +20,7 @@ pub(super) struct Answer<'a> {
     #[serde(borrow)]
     pub(super) prompt_feedback: Option<PromptFeedback<'a>>,
     #[serde(borrow)]
-    pub(super) usage_metadata: Option<UsageMetadata<'a>>,
+    pub(super) usage_metadata: Option<&'a RawValue>,
     #[serde(borrow)]
     pub(super) model_version: Option<Text<'a>>,
     #[serde(borrow)]
@@ -92,33 +89,41 @@ pub(super) struct PromptFeedback<'a> {
     pub(super) block_reason_message: Option<Text<'a>>,
 }
 
+/// Usage, each value raw: what is no count must not cost the caller the answer it stands in.
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct UsageMetadata<'a> {
-    pub(super) prompt_token_count: Option<Count>,
-    pub(super) cached_content_token_count: Option<Count>,
-    pub(super) candidates_token_count: Option<Count>,
-    pub(super) thoughts_token_count: Option<Count>,
-    pub(super) tool_use_prompt_token_count: Option<Count>,
-    pub(super) total_token_count: Option<Count>,
     #[serde(borrow)]
-    pub(super) prompt_tokens_details: Option<Vec<ModalityCount<'a>>>,
+    pub(super) prompt_token_count: Option<&'a RawValue>,
     #[serde(borrow)]
-    pub(super) cache_tokens_details: Option<Vec<ModalityCount<'a>>>,
+    pub(super) cached_content_token_count: Option<&'a RawValue>,
     #[serde(borrow)]
-    pub(super) candidates_tokens_details: Option<Vec<ModalityCount<'a>>>,
+    pub(super) candidates_token_count: Option<&'a RawValue>,
     #[serde(borrow)]
-    pub(super) service_tier: Option<Text<'a>>,
+    pub(super) thoughts_token_count: Option<&'a RawValue>,
     #[serde(borrow)]
-    pub(super) traffic_type: Option<Text<'a>>,
+    pub(super) tool_use_prompt_token_count: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(super) total_token_count: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(super) prompt_tokens_details: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(super) cache_tokens_details: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(super) candidates_tokens_details: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(super) service_tier: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(super) traffic_type: Option<&'a RawValue>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
 pub(super) struct ModalityCount<'a> {
     #[serde(borrow)]
-    pub(super) modality: Option<Text<'a>>,
-    pub(super) token_count: Option<Count>,
+    pub(super) modality: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(super) token_count: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -212,39 +217,4 @@ pub(super) struct TokenLogprob<'a> {
     #[serde(borrow)]
     pub(super) token: Option<Text<'a>>,
     pub(super) log_probability: Option<f64>,
-}
-
-/// A count of tokens. Gemini writes numbers, some relays text; what is negative counts as zero.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Count(pub(super) u64);
-
-impl<'de> Deserialize<'de> for Count {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Counting;
-        impl Visitor<'_> for Counting {
-            type Value = Count;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a count of tokens")
-            }
-
-            fn visit_u64<E: Error>(self, n: u64) -> Result<Count, E> {
-                Ok(Count(n))
-            }
-
-            fn visit_i64<E: Error>(self, n: i64) -> Result<Count, E> {
-                Ok(Count(u64::try_from(n).unwrap_or(0)))
-            }
-
-            fn visit_f64<E: Error>(self, n: f64) -> Result<Count, E> {
-                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a cast from float saturates at both ends")]
-                Ok(Count(n as u64))
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<Count, E> {
-                text.trim().parse().map(Count).map_err(|_| E::custom("a count of tokens must be a whole number"))
-            }
-        }
-        deserializer.deserialize_any(Counting)
-    }
 }

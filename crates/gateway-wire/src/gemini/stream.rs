@@ -88,8 +88,8 @@ impl Decoder {
             });
         }
         // Before the parts: protocols that state the input at the start of a stream learn it in time.
-        if let Some(wire) = &answer.usage_metadata {
-            self.usage.restate(&usage::decode(wire));
+        if let Some(wire) = answer.usage_metadata {
+            usage::restate(&mut self.usage, wire);
             if !self.usage.is_empty() {
                 emit(Event::Usage { usage: self.usage.clone(), is_final: false });
             }

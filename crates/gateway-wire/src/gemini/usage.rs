@@ -3,51 +3,76 @@
 //! `promptTokenCount` holds the cached part and every modality; thoughts lie outside `candidatesTokenCount`, and what the
 //! provider's tools added to the prompt lies outside `promptTokenCount`.
 
-use gateway_core::Usage;
+use std::borrow::Cow;
 
-use super::schema::{Count, ModalityCount, UsageMetadata};
+use gateway_core::Usage;
+use serde_json::value::RawValue;
+
+use super::schema::{ModalityCount, Text, UsageMetadata};
+use crate::tally::{Tally, reconciled};
+
+/// Takes in one report of a stream. Every one that tells of tokens tells of all of them so far, and its zeros are left out, so
+/// what an earlier one counted and this one does not is zero; the tier may have been told earlier.
+pub(super) fn restate(usage: &mut Usage, wire: &RawValue) {
+    let later = decode(wire);
+    if later.reported_input.is_some() {
+        for bucket in [
+            &mut usage.input_cache_read,
+            &mut usage.input_audio,
+            &mut usage.input_audio_cache_read,
+            &mut usage.input_image,
+            &mut usage.input_video,
+            &mut usage.input_tool,
+            &mut usage.output_reasoning,
+            &mut usage.output_audio,
+            &mut usage.output_image,
+        ] {
+            *bucket = bucket.and(Some(0));
+        }
+    }
+    usage.restate(&later);
+}
 
 /// The buckets of one report. Protobuf leaves zeros out, so in a report that states a prompt or a total, a count that is
-/// absent was zero; a report without either says nothing of tokens.
-pub(super) fn decode(wire: &UsageMetadata<'_>) -> Usage {
-    let mut usage = Usage { service_tier: tier(wire), ..Usage::default() };
-    if wire.prompt_token_count.is_none() && wire.total_token_count.is_none() {
+/// absent was zero; a report without either says nothing of tokens. What is no count was not said.
+pub(super) fn decode(wire: &RawValue) -> Usage {
+    // An array would be taken for the fields in their order.
+    let object = Some(wire.get()).filter(|text| text.starts_with('{'));
+    let wire: UsageMetadata<'_> = object.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let mut usage = Usage { service_tier: tier(&wire), ..Usage::default() };
+    let (sent, total) = (count(wire.prompt_token_count), count(wire.total_token_count));
+    if sent.or(total).is_none() {
         return usage;
     }
-    let tool = count(wire.tool_use_prompt_token_count);
-    let thoughts = count(wire.thoughts_token_count);
-    let prompt = count(wire.prompt_token_count);
-    let candidates = wire
-        .candidates_token_count
-        .map_or_else(|| count(wire.total_token_count).saturating_sub(prompt.saturating_add(tool).saturating_add(thoughts)), |Count(n)| n);
+    let (tool, thoughts) = (count(wire.tool_use_prompt_token_count), count(wire.thoughts_token_count));
+    let prompt = sent.unwrap_or(0);
+    let reported_input = prompt.saturating_add(tool.unwrap_or(0));
+    let candidates =
+        count(wire.candidates_token_count).unwrap_or_else(|| minus(total.unwrap_or(0), &[reported_input, thoughts.unwrap_or(0)]));
 
-    let sent = Modalities::of(wire.prompt_tokens_details.as_deref());
-    let cached_by = Modalities::of(wire.cache_tokens_details.as_deref());
+    let by_kind = Modalities::of(wire.prompt_tokens_details);
+    let cached_by = Modalities::of(wire.cache_tokens_details);
     let cached = count(wire.cached_content_token_count);
-    // Where the cache is not split by modality, what it holds may be any of them: the parts never exceed the whole.
-    let mut rest = prompt.saturating_sub(cached);
-    let mut part = |sent: u64, cached: u64| {
-        let part = sent.saturating_sub(cached).min(rest);
-        rest -= part;
-        part
-    };
-    let (audio, image, video) = (part(sent.audio, cached_by.audio), part(sent.image, cached_by.image), part(sent.video, cached_by.video));
-    usage.input_uncached = Some(rest);
-    usage.input_cache_read = wire.cached_content_token_count.map(|_| cached.saturating_sub(cached_by.audio));
-    usage.input_audio_cache_read = some_if_any(cached_by.audio.min(cached));
-    usage.input_audio = some_if_any(audio);
-    usage.input_image = some_if_any(image);
-    usage.input_video = some_if_any(video);
-    usage.input_tool = wire.tool_use_prompt_token_count.map(|Count(n)| n);
+    let in_cache = cached.unwrap_or(0);
+    // Where the cache is not split by modality, what it holds may be any of them.
+    let mut tally = Tally::new(prompt.saturating_sub(in_cache), in_cache.saturating_sub(cached_by.all));
+    let mut fresh = |sent: u64, cached: u64| some_if_any(tally.take(sent.saturating_sub(cached)));
+    usage.input_audio = fresh(by_kind.audio, cached_by.audio);
+    usage.input_image = fresh(by_kind.image, cached_by.image);
+    usage.input_video = fresh(by_kind.video, cached_by.video);
+    usage.input_uncached = Some(tally.rest());
+    usage.input_cache_read = cached.map(|cached| cached.saturating_sub(cached_by.audio));
+    usage.input_audio_cache_read = some_if_any(cached_by.audio);
+    usage.input_tool = tool;
 
-    let made = Modalities::of(wire.candidates_tokens_details.as_deref());
+    let made = Modalities::of(wire.candidates_tokens_details);
     usage.output_text = Some(minus(candidates, &[made.audio, made.image]));
-    usage.output_audio = some_if_any(made.audio.min(candidates));
-    usage.output_image = some_if_any(made.image.min(candidates));
-    usage.output_reasoning = wire.thoughts_token_count.map(|Count(n)| n);
+    usage.output_audio = some_if_any(made.audio);
+    usage.output_image = some_if_any(made.image);
+    usage.output_reasoning = thoughts;
 
-    usage.reported_input = Some(prompt.saturating_add(tool));
-    usage.reported_output = Some(candidates.saturating_add(thoughts));
+    let output = candidates.saturating_add(thoughts.unwrap_or(0));
+    (usage.reported_input, usage.reported_output) = reconciled(Some(reported_input), Some(output), total, usage.output_tokens());
     usage
 }
 
@@ -57,19 +82,23 @@ struct Modalities {
     audio: u64,
     image: u64,
     video: u64,
+    all: u64,
 }
 
 impl Modalities {
-    fn of(details: Option<&[ModalityCount<'_>]>) -> Self {
+    fn of(details: Option<&RawValue>) -> Self {
         let mut found = Self::default();
-        for detail in details.unwrap_or_default() {
-            let bucket = match detail.modality.as_ref().map(|text| &*text.0) {
+        let details: Vec<ModalityCount<'_>> = details.and_then(|list| serde_json::from_str(list.get()).ok()).unwrap_or_default();
+        for detail in details {
+            let n = count(detail.token_count).unwrap_or(0);
+            found.all = found.all.saturating_add(n);
+            let bucket = match word(detail.modality).as_deref() {
                 Some("AUDIO") => &mut found.audio,
                 Some("IMAGE") => &mut found.image,
                 Some("VIDEO") => &mut found.video,
                 Some(_) | None => continue,
             };
-            *bucket = bucket.saturating_add(count(detail.token_count));
+            *bucket = bucket.saturating_add(n);
         }
         found
     }
@@ -77,11 +106,10 @@ impl Modalities {
 
 /// The tier that served: stated outright, or told by the kind of traffic on Vertex.
 fn tier(wire: &UsageMetadata<'_>) -> Option<Box<str>> {
-    if let Some(stated) = &wire.service_tier {
-        return Some(stated.0.to_ascii_lowercase().into());
+    if let Some(stated) = word(wire.service_tier) {
+        return Some(stated.to_ascii_lowercase().into());
     }
-    let traffic = &*wire.traffic_type.as_ref()?.0;
-    Some(match traffic {
+    Some(match &*word(wire.traffic_type)? {
         "ON_DEMAND" => "standard".into(),
         "ON_DEMAND_FLEX" => "flex".into(),
         "ON_DEMAND_PRIORITY" => "priority".into(),
@@ -89,8 +117,15 @@ fn tier(wire: &UsageMetadata<'_>) -> Option<Box<str>> {
     })
 }
 
-fn count(wire: Option<Count>) -> u64 {
-    wire.map_or(0, |Count(n)| n)
+fn word(wire: Option<&RawValue>) -> Option<Cow<'_, str>> {
+    serde_json::from_str(wire?.get()).ok().map(|Text(word)| word)
+}
+
+/// A count of tokens. Gemini writes numbers, some relays text.
+fn count(wire: Option<&RawValue>) -> Option<u64> {
+    let text = wire?.get();
+    let digits = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).map_or(text, str::trim);
+    digits.strip_suffix(".0").unwrap_or(digits).parse().ok()
 }
 
 fn minus(whole: u64, parts: &[u64]) -> u64 {
@@ -108,8 +143,7 @@ mod tests {
     #[expect(clippy::needless_pass_by_value, reason = "a literal at every call")]
     fn check(wire: serde_json::Value, expected: Usage) {
         let text = wire.to_string();
-        let wire: UsageMetadata<'_> = serde_json::from_str(&text).unwrap();
-        assert_eq!(decode(&wire), expected, "{text}");
+        assert_eq!(decode(serde_json::from_str(&text).unwrap()), expected, "{text}");
     }
 
     #[test]

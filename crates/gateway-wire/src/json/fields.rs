@@ -126,6 +126,17 @@ impl<'a> Fields<'a> {
         self.take_with(key, Json::u64)
     }
 
+    /// Takes a count out of a report on an answer. What is no count was not said: an odd figure in a report must not cost
+    /// the caller the answer it reports on.
+    pub fn take_count(&mut self, key: &str) -> Option<u64> {
+        self.take_value(key).and_then(|value| value.u64().ok())
+    }
+
+    /// Takes a part of a report on an answer; what is no object was not said.
+    pub fn take_counts(&mut self, key: &str) -> Option<Fields<'a>> {
+        self.take_value(key).and_then(|value| value.fields().ok())
+    }
+
     /// Takes an integer.
     ///
     /// # Errors

@@ -24,7 +24,7 @@ pub(super) fn decode(body: &[u8], memo: &Memo) -> Result<ChatResponse, WireError
     for (n, item) in (0u32..).zip(fields.need_with("choices", Json::array)?) {
         choices.push(choice(item, n, id.as_deref(), memo).within_index(n as usize).within("choices")?);
     }
-    let usage = usage_of(&mut fields)?;
+    let usage = usage_of(&mut fields);
     Ok(ChatResponse {
         id,
         model: fields.take_string("model")?,
@@ -36,26 +36,21 @@ pub(super) fn decode(body: &[u8], memo: &Memo) -> Result<ChatResponse, WireError
 }
 
 /// Takes the usage of an answer or a chunk, with the tier that was served, which decides the price.
-pub(super) fn usage_of(fields: &mut Fields<'_>) -> Result<Option<Usage>, WireError> {
+pub(super) fn usage_of(fields: &mut Fields<'_>) -> Option<Usage> {
     let direct = fields.take_value("usage");
-    let usage = usage_from(direct, fields.peek("x_groq"), fields.peek("service_tier"))?;
+    let usage = usage_from(direct, fields.peek("x_groq"), fields.peek("service_tier"));
     if usage.is_some() {
         fields.take("service_tier");
     }
-    Ok(usage)
+    usage
 }
 
 /// The same from the values of `usage`, `x_groq` and `service_tier`, where they are there and not null.
-pub(super) fn usage_from(direct: Option<Json<'_>>, groq: Option<Json<'_>>, tier: Option<Json<'_>>) -> Result<Option<Usage>, WireError> {
+pub(super) fn usage_from(direct: Option<Json<'_>>, groq: Option<Json<'_>>, tier: Option<Json<'_>>) -> Option<Usage> {
     let groq = groq.and_then(|value| value.fields().ok()).and_then(|groq| groq.peek("usage"));
-    let usage = match (direct, groq) {
-        (Some(direct), _) => Some(usage::decode(direct).within("usage")?),
-        (None, Some(groq)) => Some(usage::decode(groq).within("x_groq.usage")?),
-        (None, None) => None,
-    };
-    let Some(usage) = usage else { return Ok(None) };
-    let service_tier = tier.map(|tier| tier.str().within("service_tier")).transpose()?;
-    Ok(Some(Usage { service_tier: service_tier.map(|tier| Box::from(&*tier)), ..usage }))
+    let usage = usage::decode(direct.or(groq)?);
+    let service_tier = tier.and_then(|tier| tier.str().ok()).map(|tier| Box::from(&*tier));
+    Some(Usage { service_tier, ..usage })
 }
 
 fn choice(item: Json<'_>, n: u32, id: Option<&str>, memo: &Memo) -> Result<Choice, WireError> {

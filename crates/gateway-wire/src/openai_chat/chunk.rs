@@ -68,7 +68,7 @@ impl Decoder {
         for (n, item) in (0u32..).zip(choices) {
             self.choice(item, n, emit).within_index(n as usize).within("choices")?;
         }
-        if let Some(usage) = usage_of(&mut fields)? {
+        if let Some(usage) = usage_of(&mut fields) {
             let is_final = empty || self.is_finished();
             self.pending_usage = (!is_final).then(|| usage.clone());
             emit(Event::Usage { usage, is_final });

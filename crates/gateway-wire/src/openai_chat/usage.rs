@@ -1,52 +1,81 @@
 //! Usage. On the wire totals hold their details; in [`Usage`] no token is counted twice.
 
-use gateway_core::{Usage, WireError};
+use gateway_core::Usage;
 
 use crate::{
     edits::reported_cost,
     json::{Fields, Json, Writer},
+    tally::{Tally, reconciled},
 };
 
-pub(super) fn decode(usage: Json<'_>) -> Result<Usage, WireError> {
-    let mut fields = usage.fields()?;
-    let prompt = fields.take_u64("prompt_tokens")?;
-    let completion = fields.take_u64("completion_tokens")?;
-    let input = fields.take_fields("prompt_tokens_details")?;
-    let output = fields.take_fields("completion_tokens_details")?;
-    let detail = |fields: &Option<Fields<'_>>, key: &str| fields.as_ref().and_then(|fields| fields.peek(key)).and_then(|n| n.u64().ok());
+/// Reads a usage object. What is no count was not said.
+pub(super) fn decode(usage: Json<'_>) -> Usage {
+    let Ok(mut fields) = usage.fields() else { return Usage::default() };
+    let (prompt, completion) = (fields.take_count("prompt_tokens"), fields.take_count("completion_tokens"));
+    let both = fields.take_count("total_tokens");
+    let mut input = fields.take_counts("prompt_tokens_details");
+    let mut output = fields.take_counts("completion_tokens_details");
+    let part = |fields: &mut Option<Fields<'_>>, key| fields.as_mut().and_then(|fields| fields.take_count(key));
 
     // The same counts have other names at some imitators: DeepSeek's hits, Databricks' and LiteLLM's Anthropic names.
-    let read =
-        detail(&input, "cached_tokens").or(fields.take_u64("prompt_cache_hit_tokens")?).or(fields.take_u64("cache_read_input_tokens")?);
-    let write = detail(&input, "cache_write_tokens").or(fields.take_u64("cache_creation_input_tokens")?);
-    let (audio_in, image_in) = (detail(&input, "audio_tokens"), detail(&input, "image_tokens"));
-    let reasoning = detail(&output, "reasoning_tokens");
-    let (audio_out, image_out) = (detail(&output, "audio_tokens"), detail(&output, "image_tokens"));
+    let read = Named::of([
+        part(&mut input, "cached_tokens"),
+        fields.take_count("prompt_cache_hit_tokens"),
+        fields.take_count("cache_read_input_tokens"),
+    ]);
+    let write = Named::of([part(&mut input, "cache_write_tokens"), fields.take_count("cache_creation_input_tokens"), None]);
+    let (audio_in, image_in) = (part(&mut input, "audio_tokens"), part(&mut input, "image_tokens"));
+    let reasoning = part(&mut output, "reasoning_tokens");
+    let (audio_out, image_out) = (part(&mut output, "audio_tokens"), part(&mut output, "image_tokens"));
 
-    // The floor matters: Azure's Grok reports more cached tokens than prompt tokens.
-    let less = |total: Option<u64>, parts: &[Option<u64>]| {
-        total.map(|total| parts.iter().flatten().fold(total, |n, part| n.saturating_sub(*part)))
-    };
-    // Cached tokens may be sound or pictures: the uncached ones of these are at most what the cache leaves of the prompt.
-    let left = less(prompt, &[read, write]);
-    let audio_in = audio_in.map(|n| left.map_or(n, |left| n.min(left)));
-    let left = less(left, &[audio_in]);
-    let image_in = image_in.map(|n| left.map_or(n, |left| n.min(left)));
-    Ok(Usage {
-        input_uncached: less(left, &[image_in]),
-        input_cache_read: read,
-        input_cache_write_5m: write,
-        input_audio: audio_in.filter(|n| *n > 0),
-        input_image: image_in.filter(|n| *n > 0),
-        output_text: less(completion, &[reasoning, audio_out, image_out]),
+    // xAI counts reasoning beside the completion, and its total says so.
+    let beside = reasoning.filter(|n| *n > 0 && both.is_some() && both == prompt.zip(completion).map(|(p, c)| added(&[p, c, *n])));
+    let completion = completion.map(|completion| completion.saturating_add(beside.unwrap_or(0)));
+    let kinds = added(&[reasoning.unwrap_or(0), audio_out.unwrap_or(0), image_out.unwrap_or(0)]);
+    let (reported_input, reported_output) = reconciled(prompt, completion, both, kinds);
+
+    let less = |total: u64, part: Option<u64>| total.saturating_sub(part.unwrap_or(0));
+    // The floor matters: Azure's Grok reports more cached tokens than prompt tokens. DeepSeek states what is left as well,
+    // and that need not be what is left.
+    let missed = fields.take_count("prompt_cache_miss_tokens").or(prompt.map(|prompt| less(prompt, read.most)));
+    let fresh = missed.map(|missed| less(missed, write.most));
+    // Cached tokens may be sound or pictures.
+    let untold = read.most.unwrap_or(0).saturating_add(write.most.unwrap_or(0));
+    let mut tally = fresh.map(|fresh| Tally::new(fresh, untold));
+    let mut kind = |n: Option<u64>| n.map(|n| tally.as_mut().map_or(n, |tally| tally.take(n))).filter(|n| *n > 0);
+    let (input_audio, input_image) = (kind(audio_in), kind(image_in));
+    Usage {
+        input_uncached: tally.map(|tally| tally.rest()),
+        input_cache_read: read.least,
+        input_cache_write_5m: write.least,
+        input_audio,
+        input_image,
+        output_text: completion.map(|completion| completion.saturating_sub(kinds)),
         output_reasoning: reasoning,
         output_audio: audio_out.filter(|n| *n > 0),
         output_image: image_out.filter(|n| *n > 0),
-        reported_input: prompt,
-        reported_output: completion,
+        reported_input,
+        reported_output,
         reported_cost: fields.take_value("cost").and_then(reported_cost),
         ..Usage::default()
-    })
+    }
+}
+
+fn added(counts: &[u64]) -> u64 {
+    counts.iter().fold(0, |sum, n| sum.saturating_add(*n))
+}
+
+/// One count under several names. Where they disagree, the least of them is billed and the most is taken off the prompt, so
+/// that the buckets fall short of it and whoever bills sees that the report does not add up.
+struct Named {
+    least: Option<u64>,
+    most: Option<u64>,
+}
+
+impl Named {
+    fn of(names: [Option<u64>; 3]) -> Self {
+        Self { least: names.into_iter().flatten().min(), most: names.into_iter().flatten().max() }
+    }
 }
 
 /// Writes the usage object; totals include cache reads and writes, as this protocol counts. `price` is what the caller pays.

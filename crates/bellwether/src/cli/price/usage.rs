@@ -5,18 +5,29 @@
 
 use anyhow::{Context, Result, bail};
 use gateway_billing::{
-    price::Sku,
-    usage::{Leaves, leaves_of},
+    price::{PriceVersion, Sku},
+    usage::{Leaves, Normalised, leaves_at},
 };
-use gateway_core::{Egress, Memo};
+use gateway_core::{Egress, Memo, Usage};
 use gateway_wire::{anthropic::AnthropicEgress, gemini::GeminiEgress, openai_chat::OpenAiChatEgress};
 use serde_json::{Map, Value, json};
 
 /// What a request used.
-pub(super) struct Used {
-    pub(super) leaves: Leaves,
-    /// The parts do not add up to the totals beside them; the lower reading is taken.
-    pub(super) inconsistent: bool,
+pub(super) enum Used {
+    /// Counted as we count.
+    Leaves(Leaves),
+    /// As a provider reports it.
+    Reported(Box<Usage>),
+}
+
+impl Used {
+    /// What is charged for by this price.
+    pub(super) fn at(self, version: &PriceVersion, at_us: i64) -> Normalised {
+        match self {
+            Self::Leaves(leaves) => Normalised { leaves, inconsistent: false },
+            Self::Reported(usage) => leaves_at(&usage, version, at_us),
+        }
+    }
 }
 
 /// How a usage object is written.
@@ -32,8 +43,12 @@ pub(super) fn read(text: &str) -> Result<Used> {
     let usage: Map<String, Value> =
         serde_json::from_str(text).context("--usage must be a JSON object such as {\"tok.in\": 120, \"tok.out\": 40}")?;
     let object = Value::Object(usage.clone());
-    match dialect(&usage)? {
-        Dialect::Leaves => Ok(Used { leaves: leaves(text, &usage)?, inconsistent: false }),
+    let dialect = dialect(&usage)?;
+    if !matches!(dialect, Dialect::Leaves) {
+        whole_counts(&object)?;
+    }
+    match dialect {
+        Dialect::Leaves => leaves(text, &usage).map(Used::Leaves),
         Dialect::OpenAiChat => decoded(&OpenAiChatEgress::new(), &chat_answer(&object)),
         Dialect::OpenAiResponses => decoded(&OpenAiChatEgress::new(), &chat_answer(&as_chat(&usage)?)),
         Dialect::Anthropic => {
@@ -77,6 +92,21 @@ fn leaves(text: &str, usage: &Map<String, Value>) -> Result<Leaves> {
     Leaves::from_stored(text).map_err(|error| anyhow::anyhow!("--usage: {error}; counts are whole numbers"))
 }
 
+/// Of an answer, a count that is none is passed over for the caller's sake; somebody who asks for a price wants to know of it.
+fn whole_counts(usage: &Value) -> Result<()> {
+    match usage {
+        Value::Array(items) => items.iter().try_for_each(whole_counts),
+        Value::Object(fields) => fields.iter().try_for_each(|(name, value)| {
+            let is_count = name.ends_with("_tokens") || name.to_ascii_lowercase().ends_with("tokencount");
+            if is_count && !value.is_null() && !value.is_u64() {
+                bail!("--usage: `{name}` is {value}; counts are whole numbers");
+            }
+            whole_counts(value)
+        }),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Ok(()),
+    }
+}
+
 fn chat_answer(usage: &Value) -> Value {
     let tier = usage.get("service_tier").cloned().unwrap_or(Value::Null);
     json!({ "object": "chat.completion", "choices": [], "service_tier": tier, "usage": usage })
@@ -103,17 +133,21 @@ fn decoded(codec: &dyn Egress, answer: &Value) -> Result<Used> {
     let body = serde_json::to_vec(answer)?;
     let response = codec.decode(&body, &Memo::default()).map_err(|error| anyhow::anyhow!("--usage: {error}"))?;
     let usage = response.usage.context("--usage reports nothing that was used")?;
-    let normalised = leaves_of(&usage);
-    Ok(Used { leaves: normalised.leaves, inconsistent: normalised.inconsistent })
+    Ok(Used::Reported(Box::new(usage)))
 }
 
 #[cfg(test)]
 mod tests {
+    use gateway_billing::usage::leaves_of;
+
     use super::*;
 
     #[track_caller]
     fn check(usage: &Value, leaves: &Value) {
-        let used = read(&usage.to_string()).expect("it can be read");
+        let used = match read(&usage.to_string()).expect("it can be read") {
+            Used::Leaves(leaves) => Normalised { leaves, inconsistent: false },
+            Used::Reported(usage) => leaves_of(&usage),
+        };
         assert_eq!(serde_json::to_value(&used.leaves).expect("JSON"), *leaves, "{usage}");
         assert!(!used.inconsistent);
     }
@@ -157,7 +191,7 @@ mod tests {
         check_refused(r#"{"tok.in": -1}"#, "counts are whole numbers");
         check_refused(r#"{"tok.in": 1.5}"#, "counts are whole numbers");
         check_refused(r#"{"prompt_tokens": 1, "input_tokens": 1}"#, "mixes the names of several providers");
-        check_refused(r#"{"prompt_tokens": "many"}"#, "--usage: ");
+        check_refused(r#"{"prompt_tokens": "many"}"#, "--usage: `prompt_tokens` is \"many\"; counts are whole numbers");
         check_refused(r#"{"input_tokens": 1, "total_tokens": 2, "tok.in": 1}"#, "`tok.in` is not part of");
     }
 }

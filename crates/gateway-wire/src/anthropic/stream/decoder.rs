@@ -114,7 +114,7 @@ impl Decoder {
         let id = fields.take_str("id").within("message")?;
         let model = fields.take_str("model").within("message")?;
         emit(Event::Start { id, model, created: None });
-        if let Some(usage) = fields.take_with("usage", WireUsage::decode).within("message")? {
+        if let Some(usage) = fields.take_value("usage").map(WireUsage::decode) {
             self.usage.restate(usage);
             emit(Event::Usage { usage: self.usage.canonical(), is_final: false });
         }
@@ -249,7 +249,7 @@ impl Decoder {
     }
 
     fn message_delta(&mut self, event: &Wire<'_>, frame: Frame<'_>, emit: Emit<'_>) -> Result<(), WireError> {
-        let reported = event.usage.map(|usage| json(usage).and_then(WireUsage::decode)).transpose().within("usage")?;
+        let reported = event.usage.map(|usage| json(usage).map(WireUsage::decode)).transpose().within("usage")?;
         let delta = event.delta.as_ref();
         let has_more = delta.is_some_and(|delta| delta.stop_details.or(delta.container).is_some());
         if has_more || reported.as_ref().is_some_and(WireUsage::has_more) {

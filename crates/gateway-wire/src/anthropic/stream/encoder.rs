@@ -130,7 +130,7 @@ impl Encoder {
             }
             w.end_object();
             w.key("usage");
-            match own_usage.filter(|value| WireUsage::decode(*value).is_ok_and(|usage| usage.has_more())) {
+            match own_usage.filter(|value| WireUsage::decode(*value).has_more()) {
                 Some(value) => w.raw(&priced_usage(value.text(), price)),
                 None => usage::write(w, &self.usage, price),
             }

@@ -96,7 +96,7 @@ impl Glance {
         cursor.end()?;
         if glance.usage_at.is_some() || groq.is_some() {
             let value = |range: &Option<Range<usize>>| range.clone().map(|range| Json::parse(cursor.bytes(range))).transpose();
-            glance.usage = usage_from(value(&glance.usage_at)?, value(&groq)?, value(&tier)?)?;
+            glance.usage = usage_from(value(&glance.usage_at)?, value(&groq)?, value(&tier)?);
         }
         glance.is_only_usage = glance.usage.is_some() && no_choices;
         Ok(glance)
