@@ -15,6 +15,7 @@ use gateway_core::OrgId;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
+pub(crate) use self::expiry::Due;
 use self::expiry::Expiring;
 use crate::{
     money::{Currency, Nano},
@@ -71,6 +72,14 @@ impl Taken {
     }
 }
 
+/// Money that a call holds, and when the call began: credit that has expired since is still its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Earmark {
+    pub(crate) amount: Nano,
+    /// Microseconds since 1970.
+    pub(crate) since: i64,
+}
+
 /// Whether a charge above its hold may reach into the free balance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Overrun {
@@ -123,13 +132,14 @@ impl Wallet {
         *self.balance.lock()
     }
 
-    /// Reserves `amount`, or returns the reading that refused it. `queue` runs under the lock and must only queue the row.
-    pub(crate) fn hold(&self, amount: Nano, queue: impl FnOnce()) -> Result<(), WalletReading> {
+    /// Reserves what is wanted, or returns the reading that refused it. `queue` runs under the lock and must only queue the row.
+    pub(crate) fn hold(&self, wanted: Earmark, queue: impl FnOnce()) -> Result<(), WalletReading> {
         let mut balance = self.balance.lock();
-        if amount > balance.available() {
+        if wanted.amount > balance.available() {
             return Err(*balance);
         }
-        balance.held = plus(balance.held, amount);
+        balance.held = plus(balance.held, wanted.amount);
+        self.kept_by(wanted);
         queue();
         Ok(())
     }
@@ -142,12 +152,12 @@ impl Wallet {
         charge.min(plus(held, self.reading().available()))
     }
 
-    /// Charges a hold of `held`: first the hold, then the free balance; frees the rest. `queue` runs under the lock.
-    pub(crate) fn settle(&self, held: Nano, charge: Nano, overrun: Overrun, queue: impl FnOnce(Taken)) -> Taken {
+    /// Charges a hold: first the hold, then the free balance; frees the rest. `queue` runs under the lock.
+    pub(crate) fn settle(&self, held: Earmark, charge: Nano, overrun: Overrun, queue: impl FnOnce(Taken)) -> Taken {
         let mut balance = self.balance.lock();
-        let from_hold = charge.min(held);
+        let from_hold = charge.min(held.amount);
         let missing = minus(charge, from_hold);
-        balance.held = minus(balance.held, held);
+        balance.held = minus(balance.held, held.amount);
         balance.posted = minus(balance.posted, from_hold);
         let extra = match overrun {
             Overrun::FromBalance => missing.min(balance.available()),
@@ -155,20 +165,20 @@ impl Wallet {
         };
         balance.posted = minus(balance.posted, extra);
         let taken = Taken { from_hold, overrun: extra, written_off: minus(missing, extra) };
-        self.claim_freed(&mut balance, taken.paid());
+        self.claim_freed(&mut balance, held, taken.paid());
         queue(taken);
         drop(balance);
-        if from_hold < held {
+        if from_hold < held.amount {
             self.freed.notify_waiters();
         }
         taken
     }
 
-    /// Frees a hold of `held`. `queue` runs under the lock.
-    pub(crate) fn release(&self, held: Nano, queue: impl FnOnce()) {
+    /// Frees a hold. `queue` runs under the lock.
+    pub(crate) fn release(&self, held: Earmark, queue: impl FnOnce()) {
         let mut balance = self.balance.lock();
-        balance.held = minus(balance.held, held);
-        self.claim_freed(&mut balance, Nano::ZERO);
+        balance.held = minus(balance.held, held.amount);
+        self.claim_freed(&mut balance, held, Nano::ZERO);
         queue();
         drop(balance);
         self.freed.notify_waiters();
@@ -238,6 +248,10 @@ mod tests {
         Wallet::new(1, OrgId::from_bytes([1; 16]), Currency::USD, reading)
     }
 
+    fn held(amount: i64) -> Earmark {
+        Earmark { amount: Nano::new(amount), since: 0 }
+    }
+
     #[track_caller]
     fn check(wallet: &Wallet, posted: i64, held: i64) {
         let reading = wallet.reading();
@@ -249,23 +263,23 @@ mod tests {
         let wallet = wallet(100, 10);
         let refused =
             |posted, held, floor| Err(WalletReading { posted: Nano::new(posted), held: Nano::new(held), floor: Nano::new(floor) });
-        assert_eq!(wallet.hold(Nano::new(91), || panic!("nothing is queued for a refusal")), refused(100, 0, 10));
-        assert_eq!(wallet.hold(Nano::new(90), || {}), Ok(()));
-        assert_eq!(wallet.hold(Nano::new(1), || {}), refused(100, 90, 10));
+        assert_eq!(wallet.hold(held(91), || panic!("nothing is queued for a refusal")), refused(100, 0, 10));
+        assert_eq!(wallet.hold(held(90), || {}), Ok(()));
+        assert_eq!(wallet.hold(held(1), || {}), refused(100, 90, 10));
         check(&wallet, 100, 90);
-        wallet.release(Nano::new(90), || {});
+        wallet.release(held(90), || {});
         check(&wallet, 100, 0);
     }
 
     #[test]
     fn a_charge_comes_from_the_hold_then_the_balance_then_the_operator() {
         let wallet = wallet(100, 0);
-        wallet.hold(Nano::new(50), || {}).unwrap();
-        wallet.hold(Nano::new(46), || {}).unwrap();
-        let taken = wallet.settle(Nano::new(50), Nano::new(60), Overrun::FromBalance, |_| {});
+        wallet.hold(held(50), || {}).unwrap();
+        wallet.hold(held(46), || {}).unwrap();
+        let taken = wallet.settle(held(50), Nano::new(60), Overrun::FromBalance, |_| {});
         assert_eq!(taken, Taken { from_hold: Nano::new(50), overrun: Nano::new(4), written_off: Nano::new(6) });
         check(&wallet, 46, 46);
-        let taken = wallet.settle(Nano::new(46), Nano::new(6), Overrun::FromBalance, |_| {});
+        let taken = wallet.settle(held(46), Nano::new(6), Overrun::FromBalance, |_| {});
         assert_eq!(taken.paid(), Nano::new(6));
         check(&wallet, 40, 0);
     }
@@ -273,8 +287,8 @@ mod tests {
     #[test]
     fn an_estimate_never_reaches_into_the_balance() {
         let wallet = wallet(100, 0);
-        wallet.hold(Nano::new(10), || {}).unwrap();
-        let taken = wallet.settle(Nano::new(10), Nano::new(15), Overrun::WriteOff, |_| {});
+        wallet.hold(held(10), || {}).unwrap();
+        let taken = wallet.settle(held(10), Nano::new(15), Overrun::WriteOff, |_| {});
         assert_eq!(taken, Taken { from_hold: Nano::new(10), overrun: Nano::ZERO, written_off: Nano::new(5) });
         check(&wallet, 90, 0);
     }
@@ -282,9 +296,9 @@ mod tests {
     #[test]
     fn refused_rows_leave_no_trace_in_any_order() {
         let wallet = wallet(100, 0);
-        wallet.hold(Nano::new(30), || {}).unwrap();
-        let taken = wallet.settle(Nano::new(30), Nano::new(20), Overrun::FromBalance, |_| {});
-        wallet.release(Nano::new(30), || {});
+        wallet.hold(held(30), || {}).unwrap();
+        let taken = wallet.settle(held(30), Nano::new(20), Overrun::FromBalance, |_| {});
+        wallet.release(held(30), || {});
         wallet.undo_end(Nano::new(30), taken);
         check(&wallet, 100, 0);
     }

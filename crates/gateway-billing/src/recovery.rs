@@ -86,14 +86,14 @@ fn resolve(held: &Arc<Held>, progress: Option<&[u8]>, journal: &Journal, now_us:
             recovered.settled += 1;
             let charge = draft.charge;
             let served = draft.served.clone();
-            let money = (held.amount, charge, Overrun::WriteOff);
+            let money = (held.earmark(), charge, Overrun::WriteOff);
             claim::settle(&held.budgets, &held.wallet, money, (&served.provider, &served.model), |taken, counted| {
                 push(End::Settled { draft: Box::new(draft), taken, counted, estimated: true });
             });
         }
         None => {
             recovered.released += 1;
-            claim::release(&held.budgets, &held.wallet, held.amount, || push(End::Released { abandoned: Nano::ZERO }));
+            claim::release(&held.budgets, &held.wallet, held.earmark(), || push(End::Released { abandoned: Nano::ZERO }));
         }
     }
 }

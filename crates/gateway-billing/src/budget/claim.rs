@@ -12,7 +12,7 @@ use super::{
     gauge::{Gauge, Periods, REFUSED_LEVEL, level},
 };
 use crate::{
-    book::{Overrun, Taken, Wallet, WalletReading},
+    book::{Earmark, Overrun, Taken, Wallet, WalletReading},
     money::Nano,
 };
 
@@ -68,7 +68,7 @@ pub(crate) fn reserve(
     queue: impl FnOnce(Box<[Reserved]>),
 ) -> Result<(), Short> {
     if claims.is_empty() {
-        return wallet.hold(amount, || queue(Box::default())).map_err(Short::Wallet);
+        return wallet.hold(Earmark { amount, since: now_us }, || queue(Box::default())).map_err(Short::Wallet);
     }
     let mut guards: Vec<_> = claims.iter().map(|claim| claim.gauge.periods.lock()).collect();
     for (claim, periods) in claims.iter().zip(&mut guards) {
@@ -90,7 +90,7 @@ pub(crate) fn reserve(
         });
         queue(taken.collect());
     };
-    wallet.hold(amount, reserved).map_err(Short::Wallet)
+    wallet.hold(Earmark { amount, since: now_us }, reserved).map_err(Short::Wallet)
 }
 
 /// Charges a hold, in the wallet and in every budget that counts answers of this model from this provider. `queue` runs
@@ -98,7 +98,7 @@ pub(crate) fn reserve(
 pub(crate) fn settle(
     reserved: &[Reserved],
     wallet: &Wallet,
-    (held, charge, overrun): (Nano, Nano, Overrun),
+    (held, charge, overrun): (Earmark, Nano, Overrun),
     (provider, model): (&str, &str),
     queue: impl FnOnce(Taken, Box<[Counted]>),
 ) -> Taken {
@@ -120,7 +120,7 @@ pub(crate) fn settle(
 }
 
 /// Frees a hold. `queue` runs under all locks.
-pub(crate) fn release(reserved: &[Reserved], wallet: &Wallet, held: Nano, queue: impl FnOnce()) {
+pub(crate) fn release(reserved: &[Reserved], wallet: &Wallet, held: Earmark, queue: impl FnOnce()) {
     let mut guards = locked(reserved);
     wallet.release(held, || {
         for (reserved, periods) in reserved.iter().zip(&mut guards) {
@@ -133,7 +133,7 @@ pub(crate) fn release(reserved: &[Reserved], wallet: &Wallet, held: Nano, queue:
 }
 
 /// A hold's row was refused: its money was never taken.
-pub(crate) fn undo_hold(reserved: &[Reserved], wallet: &Wallet, held: Nano) {
+pub(crate) fn undo_hold(reserved: &[Reserved], wallet: &Wallet, held: Earmark) {
     release(reserved, wallet, held, || {});
 }
 

@@ -5,7 +5,7 @@ use super::{
     index::{Budget, BudgetBook, Spender, Standing},
     *,
 };
-use crate::book::{Overrun, Wallet, WalletReading};
+use crate::book::{Earmark, Overrun, Wallet, WalletReading};
 
 const HOUR_US: i64 = 4 * QUARTER_US;
 
@@ -38,7 +38,7 @@ fn hold(book: &BudgetBook, wallet: &Wallet, amount: i64, now_us: i64) -> Result<
 
 fn spend(reserved: &[claim::Reserved], wallet: &Wallet, held: i64, charge: i64) -> Vec<claim::Counted> {
     let mut seen = Vec::new();
-    let money = (Nano::new(held), Nano::new(charge), Overrun::FromBalance);
+    let money = (Earmark { amount: Nano::new(held), since: 0 }, Nano::new(charge), Overrun::FromBalance);
     settle(reserved, wallet, money, ("house", "m"), |_, counted| seen = counted.to_vec());
     seen
 }
@@ -71,7 +71,7 @@ fn all_scopes_are_held_together_or_none() {
     assert_eq!(wallet.reading().available(), Nano::new(70));
     assert_eq!(refused_by(hold(&book, &wallet, 41, 0)), "b2 left 40");
     let reserved = hold(&book, &wallet, 40, 0).unwrap();
-    claim::release(&reserved, &wallet, Nano::new(40), || {});
+    claim::release(&reserved, &wallet, Earmark { amount: Nano::new(40), since: 0 }, || {});
     let left: Vec<_> = book.of(&spender(Some("ann"))).iter().map(|gauge| gauge.reading(0).left().get()).collect();
     assert_eq!(left, [80, 40, 60]);
 }

@@ -367,7 +367,7 @@ impl Open {
         let charge = draft.charge;
         let wallet = &self.held.wallet;
         let served = draft.served.clone();
-        let money = (self.held.amount, charge, Overrun::FromBalance);
+        let money = (self.held.earmark(), charge, Overrun::FromBalance);
         let taken = claim::settle(&self.held.budgets, wallet, money, (&served.provider, &served.model), |taken, counted| {
             self.push_end(End::Settled { draft: Box::new(draft), taken, counted, estimated: false }, attempts, ended_at, slot);
         });
@@ -381,7 +381,7 @@ impl Open {
     fn end_released(&self, slot: OwnedSemaphorePermit, abandoned: Nano) {
         let ended_at = self.clock.unix_us();
         let attempts = self.attempt_rows(ended_at);
-        claim::release(&self.held.budgets, &self.held.wallet, self.held.amount, || {
+        claim::release(&self.held.budgets, &self.held.wallet, self.held.earmark(), || {
             self.push_end(End::Released { abandoned }, attempts, ended_at, slot);
         });
     }

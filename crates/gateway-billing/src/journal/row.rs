@@ -14,7 +14,7 @@ use gateway_core::{KeyId, RequestId};
 use parking_lot::Mutex;
 
 use crate::{
-    book::{Taken, Wallet},
+    book::{Earmark, Taken, Wallet},
     budget::claim::{Counted, Reserved},
     error::LedgerError,
     money::{Currency, Nano},
@@ -97,6 +97,13 @@ pub(crate) struct Held {
     pub(crate) ended: Ticket,
     /// The newest checkpoint that the writer has not taken. While there is one, a command in the queue will come for it.
     pub(crate) progress: Mutex<Option<Box<Draft>>>,
+}
+
+impl Held {
+    /// What it has of the wallet.
+    pub(crate) fn earmark(&self) -> Earmark {
+        Earmark { amount: self.amount, since: self.created_at }
+    }
 }
 
 /// Where an answer was served.

@@ -373,7 +373,7 @@ fn accept(command: Command) {
 fn refuse(command: Command, error: LedgerError) {
     match command {
         Command::Hold(held) => {
-            claim::undo_hold(&held.budgets, &held.wallet, held.amount);
+            claim::undo_hold(&held.budgets, &held.wallet, held.earmark());
             held.committed.resolve(Err(error));
         }
         Command::Progress(..) => {}

@@ -12,13 +12,13 @@ use std::{
 
 use gateway_core::{Clock, OrgId};
 use parking_lot::Mutex;
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, params};
 use serde_json::json;
 use tokio::{sync::Notify, task::AbortHandle};
 
 use super::accounts::rfc3339;
 use crate::{
-    book::{Book, Wallet},
+    book::{Book, Due, Wallet},
     error::LedgerError,
     journal::{AccountKey, Entry, Journal, OPERATOR, Scope, code},
     money::{Currency, Money, Nano},
@@ -122,7 +122,8 @@ impl Sweeper {
             let nap = match &last {
                 Ok(()) => {
                     complained = false;
-                    self.nap()
+                    // A call may have ended between what was read and what was made of it; then nobody rings.
+                    self.nap().or((!waiting.is_empty()).then_some(NAP_MAX))
                 }
                 Err(LedgerError::Stopped) => return,
                 Err(error) => {
@@ -159,15 +160,19 @@ impl Sweeper {
         let journal = self.journal.upgrade().ok_or(LedgerError::Stopped)?;
         let all: Vec<i64> = waiting.iter().copied().collect();
         for wallets in all.chunks(BATCH) {
-            let due = due(&journal, wallets.to_vec(), now_us).await?;
-            for wallet in wallets.iter().filter(|wallet| !due.iter().any(|due| due.wallet == **wallet)) {
-                waiting.remove(wallet);
+            let found = found(&journal, wallets.to_vec(), now_us).await?;
+            let mut claims = Vec::new();
+            for found in &found {
+                // One with nothing due is told so too: what was left there has been spent.
+                claims.extend(self.claims(found));
+                if found.due.is_empty() {
+                    waiting.remove(&found.wallet);
+                }
             }
-            let claims: Vec<_> = due.iter().filter_map(|due| self.claim(due)).collect();
-            let written = match expire(&journal, claims.clone(), now_us).await {
+            let written = match expire(&journal, claims.clone()).await {
                 Err(error) if error.is_down() => Err(error),
                 // One of them breaks a rule of the database: each alone, so that it stops no other.
-                Err(_) => one_by_one(&journal, claims, now_us, waiting).await,
+                Err(_) => one_by_one(&journal, claims, waiting).await,
                 written => written.map(drop),
             };
             written?;
@@ -175,69 +180,72 @@ impl Sweeper {
         Ok(())
     }
 
-    fn claim(&self, due: &Due) -> Option<Claim> {
-        let wallet = self.book.wallet(due.org, due.currency)?;
-        let amount = wallet.expire(due.amount, &self.agenda.bell);
-        (!amount.is_zero()).then_some(Claim { wallet, amount })
+    fn claims(&self, found: &Found) -> Vec<Claim> {
+        let Some(wallet) = self.book.wallet(found.org, found.currency) else { return Vec::new() };
+        let taken = wallet.expire(&found.due, &self.agenda.bell);
+        taken.into_iter().map(|(at, amount)| Claim { wallet: Arc::clone(&wallet), at, amount }).collect()
     }
 }
 
-/// What the database has of expired credit in one wallet.
-struct Due {
+/// What the database has of expired credit in one wallet, earliest first.
+struct Found {
     wallet: i64,
     org: OrgId,
     currency: Currency,
-    amount: Nano,
+    due: Vec<Due>,
 }
 
-/// Expired credit that is taken from a wallet in memory.
+/// Expired credit of one date that is taken from a wallet in memory.
 #[derive(Clone)]
 struct Claim {
     wallet: Arc<Wallet>,
+    at: i64,
     amount: Nano,
 }
 
 /// Asked of the writer and not of a reader, because what is queued before it is then counted.
-async fn due(journal: &Journal, wallets: Vec<i64>, now_us: i64) -> Result<Vec<Due>, LedgerError> {
+async fn found(journal: &Journal, wallets: Vec<i64>, now_us: i64) -> Result<Vec<Found>, LedgerError> {
     journal
         .exec(move |scope| {
-            let mut statement = scope.connection().prepare_cached(
-                "SELECT w.org, w.currency, SUM(l.remaining) FROM wallet w JOIN lot l ON l.wallet = w.id \
-                 WHERE w.id = ?1 AND l.remaining > 0 AND l.expires_at <= ?2 GROUP BY w.id",
+            let mut owner = scope.connection().prepare_cached("SELECT org, currency FROM wallet WHERE id = ?1")?;
+            let mut lots = scope.connection().prepare_cached(
+                "SELECT l.expires_at, SUM(l.remaining), \
+                 (SELECT COALESCE(SUM(h.amount), 0) FROM hold h WHERE h.wallet = ?1 AND h.state = 0 AND h.created_at < l.expires_at) \
+                 FROM lot l WHERE l.wallet = ?1 AND l.remaining > 0 AND l.expires_at <= ?2 GROUP BY l.expires_at ORDER BY l.expires_at",
             )?;
-            let mut due = Vec::new();
+            let mut found = Vec::new();
             for wallet in &wallets {
-                let row =
-                    statement.query_row([*wallet, now_us], |row| Ok((row.get(0)?, row.get::<_, String>(1)?, row.get(2)?))).optional()?;
-                if let Some((org, currency, amount)) = row
-                    && let Some(currency) = Currency::new(&currency)
-                {
-                    due.push(Due { wallet: *wallet, org: OrgId::from_bytes(org), currency, amount: Nano::new(amount) });
-                }
+                let (org, currency) = owner.query_row([wallet], |row| Ok((row.get(0)?, row.get::<_, String>(1)?)))?;
+                let Some(currency) = Currency::new(&currency) else { continue };
+                let rows = lots.query_map([*wallet, now_us], |row| {
+                    Ok(Due { at: row.get(0)?, amount: Nano::new(row.get(1)?), held: Nano::new(row.get(2)?) })
+                })?;
+                let due = rows.collect::<Result<_, _>>()?;
+                found.push(Found { wallet: *wallet, org: OrgId::from_bytes(org), currency, due });
             }
-            Ok(due)
+            Ok(found)
         })
         .await
 }
 
 /// Writes the claims in one commit, and gives back what had been spent before; or all of it, if nothing could be written.
-async fn expire(journal: &Journal, claims: Vec<Claim>, now_us: i64) -> Result<Vec<Nano>, LedgerError> {
+async fn expire(journal: &Journal, claims: Vec<Claim>) -> Result<Vec<Nano>, LedgerError> {
     if claims.is_empty() {
         return Ok(Vec::new());
     }
     let job = claims.clone();
-    let written = journal.exec(move |scope| job.iter().map(|claim| write(scope, claim, now_us)).collect::<Result<Vec<_>, _>>()).await;
+    let written = journal.exec(move |scope| job.iter().map(|claim| write(scope, claim)).collect::<Result<Vec<_>, _>>()).await;
     for (n, claim) in claims.iter().enumerate() {
         let gone = written.as_ref().ok().and_then(|written| written.get(n)).copied().unwrap_or(Nano::ZERO);
-        claim.wallet.expired(claim.amount, gone);
+        claim.wallet.expired(claim.at, claim.amount, gone);
     }
     written
 }
 
-async fn one_by_one(journal: &Journal, claims: Vec<Claim>, now_us: i64, waiting: &mut BTreeSet<i64>) -> Result<(), LedgerError> {
+async fn one_by_one(journal: &Journal, claims: Vec<Claim>, waiting: &mut BTreeSet<i64>) -> Result<(), LedgerError> {
     for claim in claims {
         let wallet = claim.wallet.id();
-        match expire(journal, vec![claim], now_us).await {
+        match expire(journal, vec![claim]).await {
             Err(error) if error.is_down() => return Err(error),
             Err(error) => {
                 tracing::error!(%error, wallet, "expired credit could not be taken out of the books; this is a bug");
@@ -249,15 +257,15 @@ async fn one_by_one(journal: &Journal, claims: Vec<Claim>, now_us: i64, waiting:
     Ok(())
 }
 
-/// Takes up to the claimed amount from the wallet's expired lots, earliest first; returns how much it was.
-fn write(scope: &mut Scope<'_>, claim: &Claim, now_us: i64) -> Result<Nano, LedgerError> {
+/// Takes up to the claimed amount from the wallet's lots of that date; returns how much it was.
+fn write(scope: &mut Scope<'_>, claim: &Claim) -> Result<Nano, LedgerError> {
     let wallet = &claim.wallet;
     let lots = {
         let mut statement = scope.connection().prepare_cached(
-            "SELECT id, class = 'promo', source, remaining, expires_at FROM lot WHERE wallet = ?1 AND remaining > 0 AND expires_at <= ?2 \
-             ORDER BY class = 'paid', expires_at, created_at, id",
+            "SELECT id, class = 'promo', source, remaining, expires_at FROM lot WHERE wallet = ?1 AND remaining > 0 AND expires_at = ?2 \
+             ORDER BY class = 'paid', created_at, id",
         )?;
-        let rows = statement.query_map([wallet.id(), now_us], |row| {
+        let rows = statement.query_map([wallet.id(), claim.at], |row| {
             Ok(Expired { id: row.get(0)?, promo: row.get(1)?, source: row.get(2)?, remaining: row.get(3)?, at: row.get(4)? })
         })?;
         rows.collect::<Result<Vec<_>, _>>()?

@@ -112,7 +112,22 @@ struct ModelHold {
     /// What it is priced at: dollars a million tokens of output, and the plan's factor.
     price: (u64, u32),
     periods: [i64; 2],
+    since: i64,
     seen: Option<i64>,
+}
+
+impl ModelHold {
+    fn terms(&self) -> Terms {
+        Terms { amount: self.amount, periods: self.periods, since: self.since }
+    }
+}
+
+/// What stays of a hold when its admission is gone.
+#[derive(Clone, Copy)]
+struct Terms {
+    amount: i64,
+    periods: [i64; 2],
+    since: i64,
 }
 
 /// A parcel of credit: what is left of it, and when it expires.
@@ -144,9 +159,10 @@ impl Model {
         self.posted() - self.open.iter().map(|hold| hold.amount).sum::<i64>()
     }
 
-    /// Promotional credit first, then what expires first, then the oldest.
-    fn draw(&mut self, mut amount: i64) {
-        self.lots.sort_by_key(|lot| (!lot.promo, lot.expires_at.is_none(), lot.expires_at));
+    /// Promotional credit first, then what expires first, then the oldest; what had expired before the call began comes last.
+    fn draw(&mut self, mut amount: i64, since: i64) {
+        let expired = |lot: &ModelLot| lot.expires_at.is_some_and(|at| at <= since);
+        self.lots.sort_by_key(|lot| (expired(lot), !lot.promo, lot.expires_at.is_none(), lot.expires_at));
         for lot in &mut self.lots {
             let taken = lot.left.min(amount);
             lot.left -= taken;
@@ -155,14 +171,17 @@ impl Model {
         assert_eq!(amount, 0, "the model spends what is not there");
     }
 
-    /// What is expired goes, as far as no open hold needs it.
+    /// Of what is expired there stays at most what calls hold that began before; the rest goes if it is free.
     fn expire(&mut self, now_us: i64) {
-        let mut most = self.available().max(0);
-        self.lots.sort_by_key(|lot| (!lot.promo, lot.expires_at.is_none(), lot.expires_at));
-        for lot in self.lots.iter_mut().filter(|lot| lot.expires_at.is_some_and(|at| at <= now_us)) {
-            let gone = lot.left.min(most);
-            lot.left -= gone;
-            most -= gone;
+        self.lots.sort_by_key(|lot| lot.expires_at);
+        let mut kept = 0;
+        for n in 0..self.lots.len() {
+            let Some(at) = self.lots[n].expires_at.filter(|at| *at <= now_us) else { continue };
+            let held: i64 = self.open.iter().filter(|hold| hold.since < at).map(|hold| hold.amount).sum();
+            let keeps = self.lots[n].left.min((held - kept).max(0));
+            kept += keeps;
+            let gone = (self.lots[n].left - keeps).min(self.available().max(0));
+            self.lots[n].left -= gone;
         }
         self.lots.retain(|lot| lot.left > 0);
     }
@@ -175,10 +194,10 @@ impl Model {
     }
 
     /// Ends a hold that is no longer among the open ones: from its own part, then from what is free, in the periods it arrived in.
-    fn end(&mut self, (amount, periods): (i64, [i64; 2]), charge: i64) {
+    fn end(&mut self, Terms { amount, periods, since }: Terms, charge: i64) {
         let extra = (charge - amount).max(0).min(self.available() - charge.min(amount));
         let paid = charge.min(amount) + extra;
-        self.draw(paid);
+        self.draw(paid, since);
         self.count(amount, periods, paid);
     }
 
@@ -310,7 +329,7 @@ impl Play {
             Step::CreditAgain => self.credit_again().await,
             Step::Grant => self.grant().await,
             Step::Admit { limit } => self.admit(limit),
-            Step::Later(minutes) => self.later(minutes * MINUTE_US),
+            Step::Later(minutes) => self.clock.skip_us(minutes * MINUTE_US),
             Step::Price(usd) => {
                 let draft = draft("model", "2", &usd.to_string());
                 self.stage().ledger.publish_prices(vec![draft], Coverage::Part, Calendars::default()).await.unwrap();
@@ -346,9 +365,9 @@ impl Play {
             }
             Step::Settle { which, output } => {
                 let hold = take(model, which);
-                let (amount, price, periods) = (hold.amount, hold.price, hold.periods);
+                let (ended, price) = (hold.terms(), hold.price);
                 hold.admission.settle(&self.at, &FinalUsage::Reported(usage(Some(output))));
-                model.end((amount, periods), charge_at(price, output));
+                model.end(ended, charge_at(price, output));
             }
             Step::Release { which } => {
                 let hold = take(model, which);
@@ -357,7 +376,7 @@ impl Play {
             }
             Step::Drop { which } => {
                 let hold = take(model, which);
-                let ended = (hold.amount, hold.periods);
+                let ended = hold.terms();
                 let charge = hold.seen.unwrap_or(0);
                 drop(hold.admission);
                 model.end(ended, charge);
@@ -431,7 +450,8 @@ impl Play {
                     budget.held += amount;
                 }
                 let periods = model.budgets.map(|budget| budget.period);
-                model.open.push(ModelHold { admission, amount, price: (model.output, model.plan), periods, seen: None });
+                let (price, since) = ((model.output, model.plan), request.received_at);
+                model.open.push(ModelHold { admission, amount, price, periods, since, seen: None });
             }
             Err(Refusal::InsufficientFunds { required, available, .. }) => {
                 assert_eq!(available.amount.get(), model.available());
@@ -444,15 +464,6 @@ impl Play {
             }
             Err(other) => panic!("{other:?}"),
         }
-    }
-
-    /// Time passes. What open holds do to credit that expires meanwhile is tried elsewhere; here they end first.
-    fn later(&mut self, us: i64) {
-        let then = self.clock.now_us() + us;
-        if self.model.lots.iter().any(|lot| lot.expires_at.is_some_and(|at| at <= then)) {
-            self.release_all();
-        }
-        self.clock.skip_us(us);
     }
 
     fn release_all(&mut self) {
