@@ -34,6 +34,7 @@ use crate::{
     api::Viewer,
     book::Wallet,
     budget::{
+        Bounds,
         claim::{Claim, Short, ordered},
         gauge::Gauge,
         index::Spender,
@@ -144,13 +145,13 @@ pub trait Billing: Send + Sync {
 impl Billing for Ledger {
     fn try_admit(&self, request: &AdmitRequest) -> Result<Admission, Refusal> {
         let wallet = self.wallet_of(request)?;
-        Ok(self.hold(request, &wallet)?)
+        self.hold(request, &wallet).map_err(|no| self.tell(no))
     }
 
     async fn admit(&self, request: &AdmitRequest, wait: Duration) -> Result<Admission, Refusal> {
         let wallet = self.wallet_of(request)?;
         if wait.is_zero() {
-            return Ok(self.hold(request, &wallet)?);
+            return self.try_admit(request);
         }
         let deadline = self.clock().monotonic() + wait;
         loop {
@@ -158,12 +159,12 @@ impl Billing for Ledger {
             let mut freed = std::pin::pin!(wallet.freed());
             freed.as_mut().enable();
             match self.hold(request, &wallet) {
-                Err(No::NotYet(refusal)) => {
+                Err(no) if no.waiting_may_help => {
                     if tokio::time::timeout_at(deadline, freed).await.is_err() {
-                        return Err(refusal);
+                        return Err(self.tell(no));
                     }
                 }
-                other => return Ok(other?),
+                other => return other.map_err(|no| self.tell(no)),
             }
         }
     }
@@ -186,24 +187,19 @@ impl Billing for Ledger {
     }
 }
 
-/// Whether waiting may help.
-enum No {
-    Final(Refusal),
+/// A refusal of which nobody has been told yet.
+struct No {
+    refusal: Refusal,
+    /// The budget that refused, and in which of its periods.
+    budget: Option<(Arc<Gauge>, Bounds)>,
     /// Running requests hold money that they may free. The look that refused must be the one that tells: a moment later
     /// they may have ended, and a caller who could pay would be turned away.
-    NotYet(Refusal),
-}
-
-impl From<No> for Refusal {
-    fn from(no: No) -> Self {
-        let (No::Final(refusal) | No::NotYet(refusal)) = no;
-        refusal
-    }
+    waiting_may_help: bool,
 }
 
 impl From<Refusal> for No {
     fn from(refusal: Refusal) -> Self {
-        Self::Final(refusal)
+        Self { refusal, budget: None, waiting_may_help: false }
     }
 }
 
@@ -241,15 +237,20 @@ impl Ledger {
                 };
                 (refusal, !reading.held.is_zero())
             }
-            Short::Budget { refusal, gauge, bounds, first } => {
-                if first {
-                    notice::refused(self.journal(), &gauge, bounds, &refusal);
-                }
-                let held = refusal.held;
-                (Refusal::Budget(refusal), held)
+            Short::Budget { refusal, gauge, bounds } => {
+                let waiting_may_help = refusal.held;
+                return No { refusal: Refusal::Budget(refusal), budget: Some((gauge, bounds)), waiting_may_help };
             }
         };
-        if held { No::NotYet(refusal) } else { No::Final(refusal) }
+        No { refusal, budget: None, waiting_may_help: held }
+    }
+
+    /// What the caller hears, and whoever watches the budget.
+    fn tell(&self, no: No) -> Refusal {
+        if let (Refusal::Budget(refusal), Some((gauge, bounds))) = (&no.refusal, &no.budget) {
+            notice::refused(self.journal(), gauge, *bounds, &**refusal);
+        }
+        no.refusal
     }
 }
 

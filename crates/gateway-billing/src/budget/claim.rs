@@ -9,7 +9,7 @@ use parking_lot::MutexGuard;
 
 use super::{
     Bounds, BudgetRefusal,
-    gauge::{Gauge, Periods, REFUSED_LEVEL, level},
+    gauge::{Gauge, Periods, level},
 };
 use crate::{
     book::{Earmark, Overrun, Taken, Wallet, WalletReading},
@@ -36,20 +36,22 @@ pub(crate) struct Reserved {
 pub(crate) struct Counted {
     pub(crate) spent: Nano,
     /// The level that was reached with it and of which nobody has been told.
-    pub(crate) alert: Option<u16>,
+    pub(crate) alert: Option<Alert>,
+}
+
+/// Word of a level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Alert {
+    pub(crate) percent: u16,
+    /// What the period's row keeps of it.
+    pub(crate) told: u16,
 }
 
 /// Who could not pay.
 #[derive(Debug, Clone)]
 pub(crate) enum Short {
     Wallet(WalletReading),
-    /// `first`: nobody has been told yet that this budget refuses.
-    Budget {
-        refusal: Box<BudgetRefusal>,
-        gauge: Arc<Gauge>,
-        bounds: Bounds,
-        first: bool,
-    },
+    Budget { refusal: Box<BudgetRefusal>, gauge: Arc<Gauge>, bounds: Bounds },
 }
 
 /// Sorts claims into the order of locking.
@@ -75,11 +77,9 @@ pub(crate) fn reserve(
         let terms = claim.gauge.terms.load();
         let reading = periods.reading(&terms, now_us);
         if reading.hard && claim.amount > reading.left() {
-            let count = periods.current(&terms, now_us);
-            let first = count.alerted < REFUSED_LEVEL;
-            count.alerted = REFUSED_LEVEL;
+            let bounds = periods.current(&terms, now_us).bounds;
             let refusal = Box::new(claim.gauge.refusal(&reading, claim.amount));
-            return Err(Short::Budget { refusal, gauge: Arc::clone(&claim.gauge), bounds: count.bounds, first });
+            return Err(Short::Budget { refusal, gauge: Arc::clone(&claim.gauge), bounds });
         }
     }
     let reserved = || {
@@ -111,9 +111,11 @@ pub(crate) fn settle(
             count.held = count.held.saturating_sub(reserved.amount.get());
             count.spent = count.spent.saturating_add(spent.get());
             let reached = level(&reserved.gauge.terms.load(), count.spent);
-            let alert = (reached > count.alerted).then_some(reached);
-            count.alerted = count.alerted.max(reached);
-            Counted { spent, alert }
+            if reached <= count.alerted {
+                return Counted { spent, alert: None };
+            }
+            count.alerted = reached;
+            Counted { spent, alert: Some(Alert { percent: reached, told: count.told() }) }
         });
         queue(taken, counted.collect());
     })

@@ -32,10 +32,24 @@ pub(crate) struct Count {
     pub(crate) held: i64,
     /// The highest percent that somebody was told of.
     pub(crate) alerted: u16,
+    /// Somebody was told that it has refused.
+    pub(crate) refused: bool,
 }
 
-/// Told as the level of a budget that has refused somebody: above every percent.
-pub(crate) const REFUSED_LEVEL: u16 = 10_000;
+/// Added to the percent in the stored figure of a period of which somebody was told that it has refused. Above every percent.
+const REFUSED: u16 = 10_000;
+
+impl Count {
+    /// What was told of it, in one figure that only grows.
+    pub(crate) fn told(&self) -> u16 {
+        self.alerted + if self.refused { REFUSED } else { 0 }
+    }
+
+    /// The percent and the refusal in [`Count::told`].
+    pub(crate) fn of_told(told: u16) -> (u16, bool) {
+        (told % REFUSED, told >= REFUSED)
+    }
+}
 
 /// A reading of what counts now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,12 +96,20 @@ impl Gauge {
         self.periods.lock().0.iter().all(|count| count.spent == 0 && count.held == 0)
     }
 
+    /// Somebody is told that the period that began then has refused; returns the figure to store, or `None` if it was told before.
+    pub(crate) fn tell_refused(&self, start: i64) -> Option<u16> {
+        let mut periods = self.periods.lock();
+        let count = periods.begun(start).filter(|count| !count.refused)?;
+        count.refused = true;
+        Some(count.told())
+    }
+
     /// Sets the cap of what is running. `alerted` is set so that levels passed already are not told again.
     pub(crate) fn recap(&self, now_us: i64, terms: &Terms) {
         let mut periods = self.periods.lock();
         for count in periods.0.iter_mut().filter(|count| count.bounds.end > now_us || terms.rule.window_us().is_some()) {
             (count.cap, count.hard) = (terms.cap, terms.hard);
-            count.alerted = level(terms, count.spent);
+            (count.alerted, count.refused) = (level(terms, count.spent), false);
         }
     }
 
@@ -151,7 +173,7 @@ impl Periods {
                     bounds.end = bounds.end.min(next.bounds.start);
                 }
                 let place = self.0.partition_point(|count| count.bounds.start < bounds.start);
-                self.0.insert(place, Count { bounds, cap: terms.cap, hard: terms.hard, spent: 0, held: 0, alerted: 0 });
+                self.0.insert(place, Count { bounds, cap: terms.cap, hard: terms.hard, spent: 0, held: 0, alerted: 0, refused: false });
                 place
             }
         };

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::statements::Statements;
 use crate::{
-    budget::claim::{Counted, Reserved},
+    budget::claim::{Alert, Counted, Reserved},
     error::LedgerError,
     money::{Money, MoneyError, Nano},
 };
@@ -17,7 +17,7 @@ struct Change<'b> {
     reserved: &'b Reserved,
     held: i64,
     spent: i64,
-    alert: Option<u16>,
+    alert: Option<Alert>,
 }
 
 /// Changes by budget, subject and period, each written once.
@@ -46,9 +46,9 @@ impl<'b> Counts<'b> {
     pub(super) fn write(&self, connection: &Connection, statements: &mut Statements<'_>, now_us: i64) -> Result<(), LedgerError> {
         for change in self.0.values() {
             if (change.held, change.spent) != (0, 0) {
-                statements.count(change.reserved, change.held, change.spent, change.alert.unwrap_or(0))?;
+                statements.count(change.reserved, change.held, change.spent, change.alert.map_or(0, |alert| alert.told))?;
             }
-            if let Some(percent) = change.alert {
+            if let Some(Alert { percent, .. }) = change.alert {
                 alert(connection, change.reserved, percent, now_us)?;
             }
         }

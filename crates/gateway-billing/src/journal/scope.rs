@@ -89,12 +89,21 @@ pub(super) struct State {
     pub(super) accounts: HashMap<AccountKey, i64>,
     pub(super) served: HashMap<super::row::Served, i64>,
     pub(super) lots: HashMap<i64, Vec<Lot>>,
+    /// Where the latest month ends that is stated. Nothing is posted before it.
+    pub(super) stated_until: i64,
 }
 
 impl State {
     pub(super) fn load(connection: &Connection, boot: i64) -> Result<Self, LedgerError> {
-        let mut state =
-            Self { boot, next_txn: 1, last_hash: GENESIS, accounts: HashMap::new(), served: HashMap::new(), lots: HashMap::new() };
+        let mut state = Self {
+            boot,
+            next_txn: 1,
+            last_hash: GENESIS,
+            accounts: HashMap::new(),
+            served: HashMap::new(),
+            lots: HashMap::new(),
+            stated_until: i64::MIN,
+        };
         state.forget(connection)?;
         Ok(state)
     }
@@ -109,6 +118,8 @@ impl State {
             .query_row([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, [u8; 32]>(1)?)))
             .optional()?;
         (self.next_txn, self.last_hash) = last.map_or((1, GENESIS), |(id, hash)| (id + 1, hash));
+        let stated: Option<i64> = connection.prepare_cached("SELECT MAX(end_at) FROM statement")?.query_row([], |row| row.get(0))?;
+        self.stated_until = stated.unwrap_or(i64::MIN);
         Ok(())
     }
 
@@ -217,6 +228,11 @@ impl Scope<'_> {
     /// Posts a transaction and returns its id. The postings must balance in each currency.
     pub(crate) fn post(&mut self, entry: &Entry<'_>) -> Result<i64, LedgerError> {
         self.state.post(self.connection, self.now_us, entry, |_| {})
+    }
+
+    /// A month that ends then is stated: whatever is posted from now on belongs to a later one.
+    pub(crate) fn stated(&mut self, end: i64) {
+        self.state.stated_until = self.state.stated_until.max(end);
     }
 
     /// The lots of this wallet have changed.

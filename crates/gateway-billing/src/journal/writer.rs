@@ -240,7 +240,8 @@ impl<'c> Writer<'c> {
                 *draft = held.progress.lock().take().or_else(|| draft.take());
             }
         }
-        let now_us = self.clock.unix_us();
+        // A clock that was set back must not post into a month that is stated.
+        let now_us = self.clock.unix_us().max(self.state.stated_until);
         let applied = apply(self.connection, &mut self.statements, &mut self.state, now_us, batch)?;
         self.reach(Failpoint::BeforeCommit)?;
         self.connection.prepare_cached("COMMIT")?.execute([])?;

@@ -4,7 +4,10 @@ mod load;
 mod rows;
 mod view;
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering},
+};
 
 use gateway_core::{KeyId, Mode, OrgId, TeamId, UserId};
 use sqlx::Row as _;
@@ -12,7 +15,7 @@ use sqlx::Row as _;
 pub(super) use self::load::load;
 pub use self::view::{BudgetNow, BudgetPeriodView, BudgetView};
 use self::{
-    rows::{checked_cap, checked_levels, checked_name, insert, update},
+    rows::{checked_cap, checked_levels, checked_name, cut, insert, update},
     view::{now, view},
 };
 use super::{Ledger, accounts::rfc3339};
@@ -143,13 +146,17 @@ impl Ledger {
         let stricter = Terms { cap: terms.cap.min(old.cap), hard: terms.hard || old.hard, ..Terms::clone(&old) };
         self.recap(&budget, stricter);
         let (theirs, written, clock) = (Arc::clone(&budget), terms.clone(), Arc::clone(&self.clock));
+        let cut_at = Arc::new(AtomicI64::new(0));
+        let cut_then = Arc::clone(&cut_at);
         let changed = self
             .journal
             .exec(move |scope| {
                 update(scope, id, &written, ends_running)?;
                 let (budget, terms, clock) = (Arc::clone(&theirs), written.clone(), Arc::clone(&clock));
+                let cut_then = Arc::clone(&cut_then);
                 scope.after_commit(move || {
                     let now_us = clock.unix_us();
+                    cut_then.store(now_us, Ordering::Relaxed);
                     budget.terms.store(Arc::new(terms.clone()));
                     for gauge in budget.gauges() {
                         if ends_running {
@@ -164,6 +171,11 @@ impl Ledger {
         if let Err(error) = changed {
             self.recap(&budget, Terms::clone(&old));
             return Err(error);
+        }
+        if ends_running {
+            // A hold that was queued before the period ended in memory has begun its row since, with the end of the old rule.
+            let at = cut_at.load(Ordering::Relaxed);
+            self.journal.exec(move |scope| cut(scope, id, at)).await?;
         }
         self.budget_view(id)
     }

@@ -56,7 +56,7 @@ pub(crate) async fn issue(journal: &Journal, path: &std::path::Path, whose: Whos
 }
 
 /// `false`: it has been issued before.
-fn insert(scope: &Scope<'_>, derived: &Derived) -> Result<bool, LedgerError> {
+fn insert(scope: &mut Scope<'_>, derived: &Derived) -> Result<bool, LedgerError> {
     let connection = scope.connection();
     let place = &derived.place;
     let before: Option<(i64, i64)> = connection
@@ -94,5 +94,6 @@ fn insert(scope: &Scope<'_>, derived: &Derived) -> Result<bool, LedgerError> {
             &sha[..],
             scope.now_us()
         ])?;
+    scope.stated(place.end);
     Ok(true)
 }

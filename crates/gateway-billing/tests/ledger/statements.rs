@@ -87,6 +87,26 @@ async fn a_statement_says_what_the_books_say_and_the_next_goes_on_from_it() {
 }
 
 #[tokio::test]
+async fn a_clock_set_back_posts_nothing_into_a_stated_month() {
+    let spending = Spending::new().await;
+    let before = spending.spend(&Spent::of(1_000, 20)).await;
+    spending.clock.skip_us(10 * DAY_US);
+    let number = spending.ledger.issue_statement("Acme", Mode::Live, "2026-11").await.unwrap().number;
+    spending.clock.skip_us(-10 * DAY_US);
+    let after = spending.spend(&Spent::of(2_000, 20)).await;
+    spending.credit(3_000_000_000).await;
+    check(&spending.ledger).await;
+    spending.clock.skip_us(45 * DAY_US);
+    spending.ledger.issue_statements().await.unwrap();
+    let december = spending.ledger.statements("Acme", Mode::Live, None).await.unwrap().data[1].number.clone();
+    let (one, two) = (statement(&spending, "Acme", &number).await, statement(&spending, "Acme", &december).await);
+    let paid = |statement: &Value| nano(&statement["statement"]["usage"]["paid"]);
+    assert_eq!((paid(&one), paid(&two)), (before, after));
+    assert_eq!(nano(&two["statement"]["credits"]["credit"]), 3_000_000_000);
+    check(&spending.ledger).await;
+}
+
+#[tokio::test]
 async fn numbers_have_no_gap_a_zone_that_changes_leaves_none_and_others_see_nothing() {
     let spending = Spending::new().await;
     spending.ledger.create_account(NewAccount { name: "Other".to_owned(), grant: Grant::None }).await.unwrap();

@@ -72,13 +72,15 @@ fn restore(connection: &Connection, budget: &Budget, now_us: i64) -> Result<(), 
     )?;
     let mut rows = statement.query([budget.spec.id.0, since])?;
     while let Some(row) = rows.next()? {
+        let (alerted, refused) = Count::of_told(row.get(7)?);
         let count = Count {
             bounds: Bounds { start: row.get(1)?, end: row.get(2)? },
             cap: row.get(3)?,
             hard: row.get(4)?,
             spent: row.get(5)?,
             held: row.get(6)?,
-            alerted: row.get(7)?,
+            alerted,
+            refused,
         };
         budget.gauge(&row.get::<_, String>(0)?).restore(count);
     }

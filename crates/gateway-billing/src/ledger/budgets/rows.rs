@@ -73,8 +73,7 @@ pub(super) fn update(scope: &CommitScope<'_>, id: BudgetId, terms: &Terms, ends_
         params![id.0, &*terms.name, terms.cap, terms.hard, json(&terms.rule.written)?, json(&terms.alerts)?],
     )?;
     if ends_running {
-        connection
-            .execute("UPDATE budget_period SET end_at = ?2 WHERE budget = ?1 AND end_at > ?2 AND start_at < ?2", params![id.0, now_us])?;
+        cut(scope, id, now_us)?;
     }
     // What is spent or held above a lower cap is recorded, so that the cap still means something for what follows.
     let mut periods = connection.prepare(
@@ -88,6 +87,13 @@ pub(super) fn update(scope: &CommitScope<'_>, id: BudgetId, terms: &Terms, ends_
     for (subject, start, spent) in rows {
         periods.execute(params![id.0, terms.cap, terms.hard, subject, start, level(terms, spent)])?;
     }
+    Ok(())
+}
+
+/// Ends every period that runs at this moment.
+pub(super) fn cut(scope: &CommitScope<'_>, id: BudgetId, at: i64) -> Result<(), LedgerError> {
+    let sql = "UPDATE budget_period SET end_at = ?2 WHERE budget = ?1 AND end_at > ?2 AND start_at < ?2";
+    scope.connection().execute(sql, params![id.0, at])?;
     Ok(())
 }
 
