@@ -85,8 +85,20 @@ pub(crate) struct Earmark {
 pub enum Overrun {
     /// As far as there is something.
     FromBalance,
+    /// The same, but with what the hold gives no more than this: the caller's own limit.
+    UpTo(Nano),
     /// Never: the charge is an estimate.
     WriteOff,
+}
+
+impl Overrun {
+    /// The most that the wallet pays for the call.
+    fn most(self) -> Nano {
+        match self {
+            Self::UpTo(most) => most,
+            Self::FromBalance | Self::WriteOff => Nano::MAX,
+        }
+    }
 }
 
 impl Wallet {
@@ -144,23 +156,24 @@ impl Wallet {
         Ok(())
     }
 
-    /// What [`Wallet::settle`] would take now for a hold of `held` with overruns from the balance.
-    pub(crate) fn payable(&self, held: Nano, charge: Nano) -> Nano {
-        if charge <= held {
-            return charge;
+    /// What [`Wallet::settle`] would take now for a hold of `held`.
+    pub(crate) fn payable(&self, held: Nano, charge: Nano, overrun: Overrun) -> Nano {
+        let most = charge.min(overrun.most());
+        if most <= held {
+            return most;
         }
-        charge.min(plus(held, self.reading().available()))
+        most.min(plus(held, self.reading().available()))
     }
 
     /// Charges a hold: first the hold, then the free balance; frees the rest. `queue` runs under the lock.
     pub(crate) fn settle(&self, held: Earmark, charge: Nano, overrun: Overrun, queue: impl FnOnce(Taken)) -> Taken {
         let mut balance = self.balance.lock();
-        let from_hold = charge.min(held.amount);
+        let from_hold = charge.min(held.amount).min(overrun.most());
         let missing = minus(charge, from_hold);
         balance.held = minus(balance.held, held.amount);
         balance.posted = minus(balance.posted, from_hold);
         let extra = match overrun {
-            Overrun::FromBalance => missing.min(balance.available()),
+            Overrun::FromBalance | Overrun::UpTo(_) => missing.min(balance.available()).min(minus(overrun.most(), from_hold)),
             Overrun::WriteOff => Nano::ZERO,
         };
         balance.posted = minus(balance.posted, extra);
@@ -291,6 +304,20 @@ mod tests {
         let taken = wallet.settle(held(10), Nano::new(15), Overrun::WriteOff, |_| {});
         assert_eq!(taken, Taken { from_hold: Nano::new(10), overrun: Nano::ZERO, written_off: Nano::new(5) });
         check(&wallet, 90, 0);
+    }
+
+    #[test]
+    fn a_limit_bounds_what_is_taken_from_the_hold_and_the_balance() {
+        for (limit, from_hold, overrun) in [(5, 5, 0), (10, 10, 0), (12, 10, 2), (40, 10, 15)] {
+            let wallet = wallet(100, 0);
+            wallet.hold(held(10), || {}).unwrap();
+            let (charge, limit) = (Nano::new(25), Overrun::UpTo(Nano::new(limit)));
+            assert_eq!(wallet.payable(Nano::new(10), charge, limit), Nano::new(from_hold + overrun));
+            let taken = wallet.settle(held(10), charge, limit, |_| {});
+            let written_off = Nano::new(25 - from_hold - overrun);
+            assert_eq!(taken, Taken { from_hold: Nano::new(from_hold), overrun: Nano::new(overrun), written_off });
+            check(&wallet, 100 - from_hold - overrun, 0);
+        }
     }
 
     #[test]

@@ -367,7 +367,7 @@ impl Open {
         let charge = draft.charge;
         let wallet = &self.held.wallet;
         let served = draft.served.clone();
-        let money = (self.held.earmark(), charge, Overrun::FromBalance);
+        let money = (self.held.earmark(), charge, self.overrun());
         let taken = claim::settle(&self.held.budgets, wallet, money, (&served.provider, &served.model), |taken, counted| {
             self.push_end(End::Settled { draft: Box::new(draft), taken, counted, estimated: false }, attempts, ended_at, slot);
         });
@@ -375,6 +375,11 @@ impl Open {
             self.journal.note_charge(taken.paid());
         }
         taken
+    }
+
+    /// How far the charge may pass the hold: with what failed attempts may have cost, never past the caller's own limit.
+    pub(super) fn overrun(&self) -> Overrun {
+        self.guard.as_ref().map_or(Overrun::FromBalance, |guard| Overrun::UpTo(guard.left(self.spent())))
     }
 
     /// `abandoned` is what is noted against the key's allowance.

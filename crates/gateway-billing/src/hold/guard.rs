@@ -1,7 +1,9 @@
 //! The caller's own limit on a call (`max_total_cost`): over all of its attempts, what failed ones may have cost and the
 //! most that the next one can cost never pass it.
 //!
-//! A hold is sized by what prompts have been found to come to. A limit is a promise, so it goes by what they can come to.
+//! A hold is sized by what prompts have been found to come to. A limit is a promise, so it goes by what they can come to. Where
+//! nothing bounds that beforehand (media by reference, a provider that ignores its output limit) the charge is bounded: what
+//! passes the limit is written off.
 
 use std::sync::{
     Arc,
@@ -87,9 +89,14 @@ impl Guard {
         Some(self.allowed.load(Ordering::Relaxed)).filter(|allowed| *allowed > 0)
     }
 
+    /// What is left of the limit when so much may be spent already.
+    pub(super) fn left(&self, spent: Nano) -> Nano {
+        Nano::new(self.max.get().saturating_sub(spent.get()).max(0))
+    }
+
     /// The output limit under which one more attempt stays within the guard.
     fn room(&self, worst: &Worst, spent: Nano, limit: u32) -> Result<u32, Over> {
-        let left = Nano::new(self.max.get().saturating_sub(spent.get()));
+        let left = self.left(spent);
         let affordable = worst.output_tokens_for(left, self.plan) / self.choices;
         let limit = u64::from(limit.min(worst.output_max.unwrap_or(u32::MAX)));
         let least = if self.asked.is_some() { limit } else { limit.min(OUTPUT_MIN) };

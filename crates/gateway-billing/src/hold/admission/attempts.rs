@@ -100,7 +100,7 @@ impl Open {
 
     /// What the attempts so far may have cost, in the money of the call: a provider that bills in another is taken at our own
     /// price.
-    fn spent(&self) -> Nano {
+    pub(super) fn spent(&self) -> Nano {
         let currency = self.held.wallet.currency();
         let cost = |trying: &Trying| {
             let draft = billable(trying).and_then(|seen| self.draft(&trying.deployment, seen));
