@@ -476,6 +476,7 @@ impl Play {
     /// Ends what is open and starts anew on the same database.
     async fn restart(&mut self) {
         self.release_all();
+        self.model.expire(self.clock.now_us());
         self.stage().ledger.stop(Duration::from_secs(5)).await;
         let org = self.stage().org;
         self.stage = None;
