@@ -1,4 +1,4 @@
-//! The admin API: accounts, keys, credit, campaigns, codes, prices, plans, usage, health, verification.
+//! The admin API: accounts, keys, credit, campaigns, codes, prices, plans, usage, hints, health, verification.
 //!
 //! Thin on purpose: it reads a request, calls the ledger, and writes what it answers. Unknown fields are refused, so that a
 //! misspelt one is never quietly ignored.
@@ -6,6 +6,7 @@
 mod budgets;
 mod credit;
 mod health;
+mod hints;
 mod people;
 mod plans;
 mod prices;
@@ -143,10 +144,11 @@ impl Admin {
             ["plans"] if method == Method::POST => self.publish_plan(&request).await,
             ["usage"] if method == Method::GET => self.usage(&request).await,
             ["what-if"] if method == Method::POST => self.what_if(&request).await,
+            ["hints"] if method == Method::GET => self.hints(&request).await,
             ["health"] if method == Method::GET => json(StatusCode::OK, &self.health.read()),
             ["ledger", "verify"] if method == Method::POST => json(StatusCode::OK, &self.ledger.verify().await?),
             ["campaigns" | "codes" | "credits", ..] => self.giving(&segments, &request).await,
-            ["accounts" | "keys" | "prices" | "plans" | "usage" | "what-if" | "health"]
+            ["accounts" | "keys" | "prices" | "plans" | "usage" | "what-if" | "hints" | "health"]
             | ["prices", "diff" | "publish"]
             | ["accounts", _]
             | ["accounts", _, "credit" | "balance" | "teams" | "users" | "budgets" | "statements"]

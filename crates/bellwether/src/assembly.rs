@@ -3,6 +3,7 @@
 //! Everything here runs once, before the first call, and fails with a sentence for the operator.
 
 mod facts;
+mod hints;
 mod listing;
 mod outline;
 mod parts;
@@ -11,6 +12,7 @@ mod providers;
 mod routes;
 
 pub use facts::CatalogFacts;
+pub use hints::offers;
 pub use listing::Listing;
 pub use outline::Outline;
 pub use parts::Parts;

@@ -6,6 +6,7 @@ mod budget;
 mod campaign;
 mod check;
 mod code;
+mod hints;
 mod key;
 mod ledger;
 mod models;
@@ -92,6 +93,8 @@ enum Command {
     /// List, show and issue the monthly statements of an account
     #[command(subcommand)]
     Statement(statement::Statement),
+    /// Show where an account could pay less
+    Hints(hints::Hints),
     /// Check the books
     #[command(subcommand)]
     Ledger(ledger::Ledger),
@@ -135,6 +138,7 @@ pub async fn run(registry: Registry) -> Result<ExitCode> {
         Command::Key(key) => key.run(&AdminClient::from_environment(&environment)?).await,
         Command::Prices(prices) => prices.run(&environment).await,
         Command::Statement(statement) => statement.run(&AdminClient::from_environment(&environment)?).await,
+        Command::Hints(hints) => hints.run(&AdminClient::from_environment(&environment)?).await,
         Command::Ledger(ledger) => ledger.run(&environment).await,
         Command::Receipt(receipt) => receipt.run(&environment).await,
         Command::Completions { shell } => {

@@ -67,6 +67,7 @@ impl Gateway {
         options.paid_credit_may_expire = config.billing.paid_credit_may_expire;
         options.confirm_above = config.billing.confirm_credits_above_usd;
         options.abandon_allowance = config.billing.abandon_allowance_usd;
+        options.offers = crate::assembly::offers(&outline, config);
         options.request_facts = config.billing.request_facts;
         options.store.durability = match config.storage.synchronous {
             Synchronous::Full => gateway_billing::store::Durability::Full,

@@ -1,10 +1,11 @@
 //! The callers' view of their money: `/v1/billing/balance`, `/requests/{id}`, the same as a signed receipt, `/cost-report`,
-//! `/usage`, `/budgets`, `/statements`, what usage would have cost otherwise, and the redemption of codes.
+//! `/usage`, `/hints`, `/budgets`, `/statements`, what usage would have cost otherwise, and the redemption of codes.
 //!
 //! What reads has what is queued written first, so that a caller finds the answer it just got. A viewer sees one account and one
 //! mode; what belongs to another is answered as if it did not exist. What providers bill us is shown to operators only.
 
 mod error;
+mod hints;
 mod period;
 mod receipt;
 mod redeem;
@@ -148,6 +149,7 @@ impl BillingApi {
                 ok(&budgets(&self.ledger, viewer).await?)
             }
             Route::Usage => usage::answer(self, viewer, query).await,
+            Route::Hints => hints::answer(self, viewer, query).await,
             Route::Statements => statements::list(self, viewer, query).await,
             Route::Statement => statements::one(self, viewer, id, query).await,
             Route::Redeem => {

@@ -110,6 +110,12 @@ pub struct AdmitRequest {
     pub facts: Option<RequestFacts>,
 }
 
+impl AdmitRequest {
+    fn stored_facts(&self) -> Option<Box<[u8]>> {
+        self.facts.as_ref().map(RequestFacts::encode)
+    }
+}
+
 /// Whoever can hold money.
 #[async_trait]
 pub trait Billing: Send + Sync {
@@ -248,7 +254,7 @@ impl Ledger {
     /// What the caller hears, and whoever watches the budget.
     fn tell(&self, no: No) -> Refusal {
         if let (Refusal::Budget(refusal), Some((gauge, bounds))) = (&no.refusal, &no.budget) {
-            notice::refused(self.journal(), gauge, *bounds, &**refusal);
+            notice::refused(self.journal(), gauge, *bounds, refusal);
         }
         no.refusal
     }

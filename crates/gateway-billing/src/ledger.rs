@@ -60,6 +60,7 @@ use crate::{
     codes::Attempts,
     error::LedgerError,
     facts::FactsKey,
+    hint::{HintDesk, Offer},
     hold::{ABANDON_ALLOWANCE, Allowances, LearnedSizes},
     journal::{Failpoints, Journal, JournalOptions, JournalReading, NoFailpoints},
     keys::KeyRing,
@@ -103,6 +104,8 @@ pub struct LedgerOptions {
     pub abandon_allowance: Nano,
     /// Whether a keyed hash of each request is kept, for hints.
     pub request_facts: bool,
+    /// What else could serve, as hints ask.
+    pub offers: Arc<[Offer]>,
     /// For tests that kill.
     pub failpoints: Arc<dyn Failpoints>,
 }
@@ -128,6 +131,7 @@ impl LedgerOptions {
             confirm_above: None,
             abandon_allowance: ABANDON_ALLOWANCE,
             request_facts: true,
+            offers: Arc::default(),
             failpoints: Arc::new(NoFailpoints),
         }
     }
@@ -149,6 +153,7 @@ pub struct Ledger {
     allowances: Arc<Allowances>,
     readings: reading::Readings,
     scans: Scans,
+    hints: HintDesk,
     clock: Arc<dyn Clock>,
     agenda: Arc<Agenda>,
     sweeping: Sweeping,
@@ -233,6 +238,10 @@ impl Ledger {
     #[must_use]
     pub fn receipt_key(&self) -> &ReceiptKey {
         &self.receipts
+    }
+
+    pub(crate) fn hint_desk(&self) -> &HintDesk {
+        &self.hints
     }
 
     pub(crate) fn scans(&self) -> &Scans {

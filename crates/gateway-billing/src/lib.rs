@@ -14,6 +14,7 @@ pub mod budget;
 mod codes;
 pub mod error;
 pub mod facts;
+pub mod hint;
 pub mod hold;
 pub mod journal;
 pub mod keys;

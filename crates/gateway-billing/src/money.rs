@@ -257,7 +257,14 @@ const PER_NANO: i128 = 1_000_000_000;
 /// # Errors
 /// The amount is beyond the ledger's range.
 pub fn charge_sum(sum: i128, multiplier: Ppm) -> Result<Nano, MoneyError> {
-    let scaled = sum.checked_mul(i128::from(multiplier.get())).ok_or(MoneyError::TooLarge)?;
+    nano_of_scaled(sum.checked_mul(i128::from(multiplier.get())).ok_or(MoneyError::TooLarge)?)
+}
+
+/// The amount of Σ quantity × price × multiplier, in pico × ppm, rounded up once.
+///
+/// # Errors
+/// The amount is beyond the ledger's range.
+pub(crate) fn nano_of_scaled(scaled: i128) -> Result<Nano, MoneyError> {
     let up = i128::from(scaled.rem_euclid(PER_NANO) != 0);
     i64::try_from(scaled.div_euclid(PER_NANO) + up).map(Nano).map_err(|_| MoneyError::TooLarge)
 }

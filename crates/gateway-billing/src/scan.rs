@@ -26,6 +26,7 @@ use tokio::{
     time::Instant,
 };
 
+pub(crate) use self::read::key_at;
 pub use self::row::{ScanServed, Settled};
 use crate::{
     error::LedgerError,

@@ -22,6 +22,9 @@ pub struct ModelConfig {
     /// `premium`, `balanced`, `economy`, or a word of the operator's own.
     #[serde(default)]
     pub tier: Option<String>,
+    /// The operator's word that models of one class can stand in for each other; hints compare their prices.
+    #[serde(default)]
+    pub class: Option<String>,
     /// Further names for it.
     #[serde(default)]
     pub aliases: Vec<String>,

@@ -12,6 +12,7 @@ pub(super) enum Route {
     SignedReceipt,
     CostReport,
     Usage,
+    Hints,
     Budgets,
     Statements,
     Statement,
@@ -29,12 +30,13 @@ enum Verb {
 }
 
 /// Below `/v1/billing`. `{…}` stands for one segment that is not empty.
-const ROUTES: [(Verb, &str, Route); 10] = [
+const ROUTES: [(Verb, &str, Route); 11] = [
     (Verb::Read, "/balance", Route::Balance),
     (Verb::Read, "/requests/{id}", Route::Receipt),
     (Verb::Read, "/requests/{id}/receipt", Route::SignedReceipt),
     (Verb::Read, "/cost-report", Route::CostReport),
     (Verb::Read, "/usage", Route::Usage),
+    (Verb::Read, "/hints", Route::Hints),
     (Verb::Read, "/budgets", Route::Budgets),
     (Verb::Read, "/statements", Route::Statements),
     (Verb::Read, "/statements/{number}", Route::Statement),

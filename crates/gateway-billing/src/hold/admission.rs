@@ -20,7 +20,6 @@ use crate::{
     book::{Overrun, Taken, Wallet},
     budget::claim::{self, Claim, Reserved, Short},
     error::LedgerError,
-    facts::RequestFacts,
     journal::{
         Command, Journal,
         row::{AttemptRow, Draft, End, Held, Served, Ticket, encode_pins},
@@ -104,7 +103,7 @@ impl Admission {
             requested_model: request.requested_model.clone(),
             tag: request.tag.clone(),
             stream: request.stream,
-            facts: request.facts.as_ref().map(RequestFacts::encode),
+            facts: request.stored_facts(),
             created_at: request.received_at,
             committed: Ticket::default(),
             ended: Ticket::default(),

@@ -253,6 +253,19 @@ impl PriceVersion {
         self.rate(sku, self.applying(input_tokens, tier, at_us).rules)
     }
 
+    /// Of these moments, those at which other windows are open than at any before: what is used is priced at the same rates at
+    /// all others.
+    pub(crate) fn unlike_hours(&self, moments: impl Iterator<Item = i64>) -> Vec<i64> {
+        let mut known: Vec<(u64, i64)> = Vec::new();
+        for at_us in moments {
+            let open = self.hours_at(at_us).rules;
+            if !known.iter().any(|(other, _)| *other == open) {
+                known.push((open, at_us));
+            }
+        }
+        known.into_iter().map(|(_, at_us)| at_us).collect()
+    }
+
     /// Every token SKU that the version prices anywhere.
     pub(super) fn tokens(&self) -> &[TokenSku] {
         &self.tokens

@@ -54,7 +54,7 @@ pub(super) fn settlements(
 }
 
 /// The first id that a request of this millisecond or later can have.
-fn key_at(us: i64) -> [u8; 16] {
+pub(crate) fn key_at(us: i64) -> [u8; 16] {
     let mut key = [0; 16];
     // Six bytes of milliseconds last until the year 10889.
     let ms = (us.max(0).unsigned_abs().div_ceil(1_000)).min((1 << 48) - 1);

@@ -66,6 +66,27 @@ impl Leaves {
         }
     }
 
+    /// With so many of `from` counted as `to`, as far as there are as many.
+    #[must_use]
+    pub(crate) fn moved(&self, from: &Sku, to: &Sku, quantity: u64) -> Self {
+        let quantity = quantity.min(self.count(from));
+        let mut leaves = self.without(from, quantity);
+        if quantity > 0 {
+            leaves.add(to.clone(), quantity);
+        }
+        leaves
+    }
+
+    /// With so many of a SKU less, as far as there are as many.
+    #[must_use]
+    pub(crate) fn without(&self, sku: &Sku, quantity: u64) -> Self {
+        let mut leaves = self.clone();
+        if let Ok(position) = leaves.counts.binary_search_by(|(known, _)| known.cmp(sku)) {
+            leaves.counts[position].1 = leaves.counts[position].1.saturating_sub(quantity);
+        }
+        leaves
+    }
+
     /// How many of one SKU.
     #[must_use]
     pub fn count(&self, sku: &Sku) -> u64 {
