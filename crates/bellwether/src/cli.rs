@@ -18,6 +18,7 @@ mod prices;
 mod receipt;
 mod simulate;
 mod statement;
+mod what_if;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -95,6 +96,8 @@ enum Command {
     Statement(statement::Statement),
     /// Show where an account could pay less
     Hints(hints::Hints),
+    /// Price the usage of a period again, under other models, prices, plans or orders of providers
+    WhatIf(what_if::WhatIf),
     /// Check the books
     #[command(subcommand)]
     Ledger(ledger::Ledger),
@@ -139,6 +142,7 @@ pub async fn run(registry: Registry) -> Result<ExitCode> {
         Command::Prices(prices) => prices.run(&environment).await,
         Command::Statement(statement) => statement.run(&AdminClient::from_environment(&environment)?).await,
         Command::Hints(hints) => hints.run(&AdminClient::from_environment(&environment)?).await,
+        Command::WhatIf(question) => question.run(&AdminClient::from_environment(&environment)?).await,
         Command::Ledger(ledger) => ledger.run(&environment).await,
         Command::Receipt(receipt) => receipt.run(&environment).await,
         Command::Completions { shell } => {

@@ -171,6 +171,47 @@ fn what_a_provider_bills_in_its_own_currency_is_a_book_of_cost_and_becomes_dolla
     shop.refuses(&with(&["--rate", "CNY"]), "such as `CNY=7.13`");
 }
 
+#[tokio::test]
+async fn what_was_used_is_priced_again_under_other_models_and_lists() {
+    let shop = Shop::open();
+    let receipt = charge(&shop).await;
+    let tokens = |sku: &str| receipt["usage"][sku].as_i64().expect("counted");
+    let (input, output) = (tokens("tok.in"), tokens("tok.out"));
+    let nano = |money: &Value| money["nano"].as_str().expect("an amount").parse::<i64>().expect("a number");
+    let sums = |answer: &Value| (nano(&answer["current"]["charge"]), nano(&answer["alternative"]["charge"]));
+    let ask = |more: &[&'static str]| {
+        let arguments: Vec<&str> =
+            ["what-if", "--account", "default", "--test", "--json"].into_iter().chain(more.iter().copied()).collect();
+        shop.json(&arguments)
+    };
+    // The catalog sells `ours` at $2 and $8, the configuration `stated` at $1 and $2.
+    let charged = input * 2_000 + output * 8_000;
+    let same = ask(&[]);
+    assert_eq!((sums(&same), &same["exact"]), ((charged, charged), &json!(true)));
+    let other = ask(&["--model", "ours=stated"]);
+    assert_eq!((sums(&other), &other["repriced"]), ((charged, input * 1_000 + output * 2_000), &json!(1)));
+    let pinned = ask(&["--model", "ours=openai/stated", "--order", "ours=openai"]);
+    assert_eq!(sums(&pinned), sums(&other), "`provider/model` leads to the same price");
+
+    let list = json!({ "book": "sell:default", "source": { "kind": "manual", "ref": "offer" },
+        "prices": [{ "route": "openai/gpt-4.1", "price": { "input": "3", "output": "9" } }] });
+    std::fs::write(shop.path("offer.json"), list.to_string()).expect("a writable folder");
+    assert_eq!(sums(&ask(&["--prices", "offer.json"])), (charged, input * 3_000 + output * 9_000));
+    assert_eq!(shop.sold().1, "2", "nothing is published");
+
+    let table = ["what-if", "--test", "--model", "ours=stated", "--cost"];
+    for expected in
+        ["1 requests by arrival, 1 of them priced otherwise", "ours at openai  stated at openai  1", "providers bill 0.", "tokenizer"]
+    {
+        shop.says(&table, expected);
+    }
+    shop.says(&["what-if", "--test"], "they come to exactly what was charged");
+    shop.refuses(&["what-if", "--model", "ours=no-such-model"], "`models` names `no-such-model`, which is not served here");
+    shop.refuses(&["what-if", "--account", "nobody"], "no account `nobody`");
+    shop.refuses(&["what-if", "--plan", "nonsense"], "no plan `nonsense`");
+    shop.refuses(&["what-if", "--from", "2026-11-02", "--to", "2026-11-01"], "`to` must be later than `from`");
+}
+
 /// The receipt of one call with a test key.
 async fn charge(shop: &Shop) -> Value {
     let key = Admin::new(&shop.url(), ADMIN_TOKEN).key("default", "test").await;

@@ -1,8 +1,8 @@
-//! How long reports and statements take over a month of N requests, and how large its file is.
+//! How long reports, statements and what-ifs take over a month of N requests, and how large its file is.
 //!
 //! `cargo run --release -p gateway-billing --example reports -- 1000000` loads N settlements over November 2026 straight into a
 //! ledger of its own: ten keys, four models at two providers, a transaction for every ten requests. They are rows as
-//! reports, statements and `rollups` of the verification read them; no charge is priced and no lot drawn.
+//! reports, statements, what-ifs and `rollups` of the verification read them; each is charged $2 and $8 a million, and no lot drawn.
 #![expect(clippy::unwrap_used, reason = "a measurement that cannot run has nothing to say, and prints what it finds")]
 
 use std::{
@@ -14,7 +14,9 @@ use std::{
 use gateway_billing::{
     ledger::{Grant, Ledger, LedgerOptions, NewAccount},
     money::Currency,
+    price::{Calendars, Coverage, Draft, PriceInput, SELL_BOOK, Source},
     report::{Scope, UsageAsk},
+    what_if::{NoDirectory, WhatIfAsk},
 };
 use gateway_core::{Clock, Mode, OrgId, RequestId, SystemClock, testing::TestClock};
 use rusqlite::{Connection, params};
@@ -44,6 +46,17 @@ async fn main() {
         let page = ledger.usage(ask).await.unwrap();
         println!("usage by {groups}: {} rows in {:.1?}", page.data.len(), began.elapsed());
     }
+    for change in ["", r#","models":{"model-0":"model-1"}"#, r#","prices_at":"now","cost":true"#] {
+        let body = format!(r#"{{"account":"Acme","from":"2026-11-01","to":"2026-12-01"{change}}}"#);
+        let ask = WhatIfAsk::of_operator(body.as_bytes(), ledger.clock().unix_us(), Arc::default()).unwrap();
+        let began = SystemClock.monotonic();
+        let answer = ledger.what_if(ask, Arc::new(NoDirectory)).await.unwrap();
+        let (took, requests, repriced) = (began.elapsed(), answer.requests, answer.repriced);
+        println!(
+            "what if{change}: {requests} requests, {repriced} otherwise, exact {:?}, complete {} in {took:.1?}",
+            answer.exact, answer.complete
+        );
+    }
     ledger.stop(Duration::from_secs(1)).await;
     drop(ledger);
     let ledger = opened(&path, NOVEMBER + MONTH_US + 1_000_000).await;
@@ -61,6 +74,17 @@ async fn opened(path: &Path, now_us: i64) -> Arc<Ledger> {
 async fn prepare(path: &Path) -> OrgId {
     let ledger = opened(path, NOVEMBER).await;
     let account = ledger.create_account(NewAccount { name: "Acme".to_owned(), grant: Grant::None }).await.unwrap();
+    let rates = [("input", "2"), ("output", "8")].map(|(name, price)| (name.to_owned(), price.to_owned())).into();
+    let (terms, _) = PriceInput { rates, ..PriceInput::default() }.terms().unwrap();
+    let source = Source { kind: "manual".to_owned(), reference: "example".to_owned() };
+    let price = |n| Draft {
+        book: SELL_BOOK.into(),
+        model: format!("model-{n}").into(),
+        route: "".into(),
+        terms: terms.clone(),
+        source: source.clone(),
+    };
+    ledger.publish_prices((0..4).map(price).collect(), Coverage::Part, Calendars::default()).await.unwrap();
     ledger.stop(Duration::from_secs(1)).await;
     account.id
 }
@@ -99,7 +123,7 @@ fn load(path: &Path, org: OrgId, count: i64) {
         )
         .unwrap();
     let mut settlement = all
-        .prepare("INSERT INTO settlement VALUES (?1, 0, ?2, ?3, 1, ?4, 1, 1, NULL, ?5, ?6, ?7, 0, 0, ?8, ?8, 0, 0, ?8, NULL, ?9)")
+        .prepare("INSERT INTO settlement VALUES (?1, 0, ?2, ?3, 1, ?4, ?4, 1, NULL, ?5, ?6, ?7, 0, 0, ?8, ?8, 0, 0, ?8, NULL, ?9)")
         .unwrap();
     for first in (0..count).step_by(PER_TXN.unsigned_abs().try_into().unwrap()) {
         let last = count.min(first + PER_TXN);

@@ -53,3 +53,11 @@ pub(super) fn text(value: &Value, pointer: &str) -> String {
 pub(super) fn rows<const N: usize>(list: &Value, row: impl Fn(&Value) -> [String; N]) -> Vec<[String; N]> {
     list["data"].as_array().map(|rows| rows.iter().map(row).collect()).unwrap_or_default()
 }
+
+/// The decimal of a `Money`, whatever it is in.
+pub(super) fn amount(money: &Value) -> String {
+    money
+        .as_object()
+        .and_then(|money| money.iter().find(|(unit, _)| *unit != "nano"))
+        .map_or_else(String::new, |(unit, decimal)| format!("{} {}", decimal.as_str().unwrap_or("?"), unit.to_ascii_uppercase()))
+}

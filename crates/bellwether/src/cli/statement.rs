@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{
     admin_client::{AdminClient, segment},
-    output,
+    output::{self, amount},
 };
 
 #[derive(Debug, Subcommand)]
@@ -124,12 +124,4 @@ fn show(view: &Value) {
         println!("  {model}: {} requests, {}", line["requests"], amount(&line["charge"]));
     }
     println!("{}", text("/notice"));
-}
-
-/// The decimal of a `Money`, whatever it is in.
-fn amount(money: &Value) -> String {
-    money
-        .as_object()
-        .and_then(|money| money.iter().find(|(unit, _)| *unit != "nano"))
-        .map_or_else(String::new, |(unit, decimal)| format!("{} {}", decimal.as_str().unwrap_or("?"), unit.to_ascii_uppercase()))
 }
