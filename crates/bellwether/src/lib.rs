@@ -8,6 +8,7 @@ pub mod assembly;
 pub mod cli;
 pub mod config;
 pub mod demo;
+pub mod estimate;
 pub mod serve;
 pub mod stack;
 pub mod tls;

@@ -20,7 +20,11 @@ use http::{HeaderValue, Method, Request, Response, header};
 use hyper::body::Incoming;
 use tower::{ServiceBuilder, service_fn};
 
-use crate::{assembly::Parts, config::Config};
+use crate::{
+    assembly::Parts,
+    config::Config,
+    estimate::{ESTIMATE, Estimates},
+};
 
 /// A server of the whole gateway, ready to be bound.
 ///
@@ -88,6 +92,8 @@ pub fn server(
 
 /// What each path leads to.
 fn site(parts: Parts) -> Result<Arc<Site>> {
+    let estimates = Estimates::new(&parts);
+    let estimate = service_fn(move |request| std::future::ready(estimates.answer(request)));
     let (billing, admin, ledger) = (parts.billing_api, parts.admin, parts.ledger);
     let billing = service_fn(move |request: gateway_server::MountRequest| {
         let billing = billing.clone();
@@ -104,6 +110,8 @@ fn site(parts: Parts) -> Result<Arc<Site>> {
     let site = Site::shipped()
         .models(parts.listing)
         .mount(Mount::new("/v1/billing", Access::Caller, billing))
+        // Beside billing's own paths, because it needs the routes, of which billing knows nothing.
+        .mount(Mount::new(ESTIMATE, Access::Caller, estimate))
         .mount(Mount::new("/admin", Access::Admin, admin))
         .mount(Mount::new(RECEIPT_KEYS, Access::Anybody, keys))
         .metrics(Access::Anybody)

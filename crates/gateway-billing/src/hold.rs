@@ -7,6 +7,7 @@
 mod admission;
 mod allowance;
 mod delivery;
+mod estimate;
 mod guard;
 mod layer;
 mod notice;
@@ -25,6 +26,7 @@ use self::sizing::Size;
 pub use self::{
     admission::{Admission, FinalUsage, Receipt, ReleaseReason},
     allowance::ABANDON_ALLOWANCE,
+    estimate::Estimate,
     layer::{Hold, HoldLayer, HoldOptions},
     refusal::Refusal,
     sizing::{LearnedSizes, OutputAsk},
@@ -223,32 +225,41 @@ impl Ledger {
         if !journal.has_room() {
             return Err(Refusal::Ledger(LedgerError::Busy).into());
         }
+        let (size, claims) = self.sized(request, wallet)?;
+        Admission::reserve(self, request, wallet, (size, &claims), slot).map_err(|short| self.refuse(request, wallet, size, short))
+    }
+
+    /// What the request needs of the wallet and of each budget it falls under.
+    fn sized(&self, request: &AdmitRequest, wallet: &Wallet) -> Result<(Size, Vec<Claim>), Refusal> {
         let gauges = self.budget_book().of(&spender(request, wallet.currency()));
         // What a budget has left is offered to a caller without a limit of its own as if it were all there is.
         let offered = gauges.iter().filter_map(|gauge| room(gauge, request.received_at)).fold(wallet.reading().available(), Nano::min);
         let size = Size::of(request, offered, self.sizes()).map_err(|error| Refusal::Ledger(error.into()))?;
         let claims = claims(gauges, request, size, self.sizes()).map_err(|error| Refusal::Ledger(error.into()))?;
-        Admission::reserve(self, request, wallet, (size, &claims), slot).map_err(|short| self.refuse(request, wallet, size, short))
+        Ok((size, claims))
+    }
+
+    fn insufficient(&self, request: &AdmitRequest, wallet: &Wallet, size: Size, available: Nano) -> Refusal {
+        let money = |amount| Money::new(amount, wallet.currency());
+        Refusal::InsufficientFunds {
+            available: money(available),
+            required: money(size.amount),
+            affordable_max_tokens: size.affordable(request, available, self.sizes()),
+        }
     }
 
     fn refuse(&self, request: &AdmitRequest, wallet: &Wallet, size: Size, short: Short) -> No {
-        let (refusal, held) = match short {
-            Short::Wallet(reading) => {
-                let money = |amount| Money::new(amount, wallet.currency());
-                let available = reading.available();
-                let refusal = Refusal::InsufficientFunds {
-                    available: money(available),
-                    required: money(size.amount),
-                    affordable_max_tokens: size.affordable(request, available, self.sizes()),
-                };
-                (refusal, !reading.held.is_zero())
-            }
+        match short {
+            Short::Wallet(reading) => No {
+                refusal: self.insufficient(request, wallet, size, reading.available()),
+                budget: None,
+                waiting_may_help: !reading.held.is_zero(),
+            },
             Short::Budget { refusal, gauge, bounds } => {
                 let waiting_may_help = refusal.held;
-                return No { refusal: Refusal::Budget(refusal), budget: Some((gauge, bounds)), waiting_may_help };
+                No { refusal: Refusal::Budget(refusal), budget: Some((gauge, bounds)), waiting_may_help }
             }
-        };
-        No { refusal, budget: None, waiting_may_help: held }
+        }
     }
 
     /// What the caller hears, and whoever watches the budget.

@@ -23,6 +23,14 @@ pub(crate) struct Claim {
     pub(crate) amount: Nano,
 }
 
+impl Claim {
+    /// Why the budget cannot pay at this moment, if it cannot; nobody is told.
+    pub(crate) fn refusal(&self, now_us: i64) -> Option<Box<BudgetRefusal>> {
+        let reading = self.gauge.reading(now_us);
+        (reading.hard && self.amount > reading.left()).then(|| Box::new(self.gauge.refusal(&reading, self.amount)))
+    }
+}
+
 /// What a request holds in one budget: the period's row, as far as a hold knows it.
 #[derive(Debug, Clone)]
 pub(crate) struct Reserved {

@@ -136,7 +136,7 @@ impl Gauge {
         })
     }
 
-    pub(super) fn refusal(&self, reading: &GaugeReading, required: Nano) -> BudgetRefusal {
+    pub(crate) fn refusal(&self, reading: &GaugeReading, required: Nano) -> BudgetRefusal {
         let money = |amount| Money::new(amount, self.spec.currency);
         let subject = if self.subject.is_empty() { self.spec.scope.subject().into() } else { self.subject.clone() };
         BudgetRefusal {

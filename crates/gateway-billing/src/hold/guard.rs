@@ -84,6 +84,13 @@ impl Guard {
         Ok(())
     }
 
+    /// The output limit that a first attempt at a candidate would get in place of `limit`; `None` where the caller set one, or
+    /// the attempt would not be made.
+    pub(super) fn limit_at_first(&self, candidate: usize, limit: u32) -> Option<u32> {
+        let worst = self.worst.get(candidate).filter(|_| self.asked.is_none())?;
+        self.room(worst, Nano::ZERO, limit).ok()
+    }
+
     /// What the latest attempt was allowed, if the guard had a say in it.
     pub(super) fn latest_limit(&self) -> Option<u32> {
         Some(self.allowed.load(Ordering::Relaxed)).filter(|allowed| *allowed > 0)

@@ -20,7 +20,7 @@ use super::{
     guard, request_of,
     written::Ended,
 };
-use crate::{error::LedgerError, money::Nano};
+use crate::{budget::BudgetRefusal, error::LedgerError, money::Nano};
 
 const COST: HeaderName = HeaderName::from_static("x-bellwether-cost-usd");
 const REMAINING: HeaderName = HeaderName::from_static("x-bellwether-credits-remaining");
@@ -133,17 +133,9 @@ impl HoldLayer {
                 Err(Refusal::Budget(refusal)) => refusal,
                 other => return other.map(|admission| (admission, routed)),
             };
-            let spared = |deployment: &Deployment| !refusal.counts(deployment.provider.as_str(), &deployment.model);
-            let left: Vec<_> = routed.candidates.iter().filter(|candidate| spared(&candidate.deployment)).cloned().collect();
-            let asked_is_left = match (routed.candidates.first(), left.first()) {
-                (Some(asked), Some(first)) => asked.rank == first.rank,
-                _ => false,
-            };
-            if !asked_is_left || left.len() == routed.candidates.len() {
+            if !spare(&mut request, &mut routed, &refusal) {
                 return Err(Refusal::Budget(refusal));
             }
-            request.candidates = request.candidates.iter().filter(|candidate| spared(&candidate.deployment)).cloned().collect();
-            routed = Routed { call: Arc::clone(&routed.call), candidates: left.into() };
         }
     }
 
@@ -196,6 +188,23 @@ impl HoldLayer {
             Ok(_) | Err(_) => tracing::debug!(id = %ctx.request_id, "the receipt is too long for a header; it can be fetched"),
         }
     }
+}
+
+/// Leaves out the candidates that a spent budget counts; false where that would not help, because the model that was asked for
+/// would not be left, or none is counted.
+pub(super) fn spare(request: &mut AdmitRequest, routed: &mut Routed, refusal: &BudgetRefusal) -> bool {
+    let spared = |deployment: &Deployment| !refusal.counts(deployment.provider.as_str(), &deployment.model);
+    let left: Vec<_> = routed.candidates.iter().filter(|candidate| spared(&candidate.deployment)).cloned().collect();
+    let asked_is_left = match (routed.candidates.first(), left.first()) {
+        (Some(asked), Some(first)) => asked.rank == first.rank,
+        _ => false,
+    };
+    if !asked_is_left || left.len() == routed.candidates.len() {
+        return false;
+    }
+    request.candidates = request.candidates.iter().filter(|candidate| spared(&candidate.deployment)).cloned().collect();
+    *routed = Routed { call: Arc::clone(&routed.call), candidates: left.into() };
+    true
 }
 
 /// Runs the call beside the hold's commit. If the commit fails the call is dropped, which stops the provider.

@@ -50,6 +50,17 @@ pub(super) struct Size {
     pub(super) output_limit: u32,
 }
 
+/// What one candidate alone would need.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct CandidateSize {
+    /// To be held for it.
+    pub(super) amount: Nano,
+    /// Input tokens that are held for, media among them.
+    pub(super) input_tokens: u64,
+    /// Most output tokens per choice.
+    pub(super) output_limit: u32,
+}
+
 impl Size {
     /// The size of a request for a wallet with `available` money.
     pub(super) fn of(request: &AdmitRequest, available: Nano, sizes: &LearnedSizes) -> Result<Self, MoneyError> {
@@ -88,6 +99,21 @@ impl Size {
             most = most.max(Some(amount.min(self.amount)));
         }
         Ok(most)
+    }
+
+    /// The most that an answer of this candidate can come to, within the hold.
+    pub(super) fn of_candidate(
+        self,
+        request: &AdmitRequest,
+        candidate: &PricedCandidate,
+        sizes: &LearnedSizes,
+    ) -> Result<CandidateSize, MoneyError> {
+        let bounded = Bounded::of(request, candidate, sizes);
+        Ok(CandidateSize {
+            amount: bounded.most(u64::from(self.output_limit), request)?.min(self.amount),
+            input_tokens: bounded.input.input_tokens.saturating_add(bounded.input.media_tokens),
+            output_limit: bounded.output_max.map_or(self.output_limit, |most| most.min(self.output_limit)),
+        })
     }
 
     /// Most output tokens per choice that `available` pays for, whichever candidate serves.
@@ -170,6 +196,18 @@ const DEVIATIONS: u64 = 4;
 const BYTES_MIN: u64 = 512;
 
 impl LearnedSizes {
+    /// How many tokens a prompt will likely come to, and whether that was learned from this model. `None` where a part of it
+    /// is not text, or the provider may add to it: of those no count of bytes tells.
+    pub(super) fn expected(&self, model: &str, input: &InputSize) -> Option<(u64, bool)> {
+        if input.media > 0 || input.provider_tool_uses > 0 {
+            return None;
+        }
+        match self.models.read().get(model).and_then(|learned| learned.mean()) {
+            Some(rate) => Some((rate.count(input.prompt_bytes), true)),
+            None => Some((input_estimate(input), false)),
+        }
+    }
+
     fn of(&self, model: &str) -> BytesPerToken {
         self.models.read().get(model).map_or(BytesPerToken::CAUTIOUS, |learned| learned.bound())
     }
@@ -212,6 +250,12 @@ impl Learned {
         BytesPerToken::from_milli(u32::try_from(low).unwrap_or(1_000))
     }
 
+    /// What prompts come to on average, once enough were seen.
+    fn mean(&self) -> Option<BytesPerToken> {
+        let (mean, _, count) = self.read();
+        (count >= ENOUGH).then(|| BytesPerToken::from_milli(u32::try_from(mean).unwrap_or(u32::MAX)))
+    }
+
     fn read(&self) -> (u64, u64, u64) {
         let packed = self.0.load(Ordering::Relaxed);
         (packed >> 32, packed >> 8 & 0xff_ffff, packed & 0xff)
@@ -236,6 +280,9 @@ mod tests {
             sizes.note(&model, &input, 1_000);
         }
         assert!((3_900..=4_000).contains(&sizes.of("m").milli()), "{:?}", sizes.of("m"));
+        // 4.2 bytes a token were seen; nothing is known of the other model.
+        assert_eq!((sizes.expected("m", &input), sizes.expected("other", &input)), (Some((1_000, true)), Some((1_050, false))));
+        assert_eq!(sizes.expected("m", &InputSize { media: 1, ..input }), None);
         // A stretch of dense prompts widens the margin at once.
         for _ in 0..8 {
             sizes.note(&model, &input, 4_200);
