@@ -14,6 +14,11 @@ use crate::{
 /// The member of a usage object that states the price.
 const COST: &str = "cost";
 
+/// What else providers state there of what they bill: OpenRouter's parts of its `cost`, and xAI's bill in ten-billionths of a
+/// dollar (<https://docs.x.ai/developers/cost-tracking.md>).
+const BILLS: [&str; 2] = ["cost_details", TICKS];
+pub(crate) const TICKS: &str = "cost_in_usd_ticks";
+
 /// Edits of one answer or chunk; every other byte stays.
 #[derive(Debug, Default)]
 pub(crate) struct Edits<'e> {
@@ -85,6 +90,7 @@ pub(crate) fn write_usage(out: &mut BytesMut, usage: &[u8], price: Option<&str>)
                 Some(price) => splice.set_str(COST, price),
                 None => splice.remove(COST),
             }
+            BILLS.into_iter().for_each(|bill| splice.remove(bill));
             out.extend_from_slice(&splice.apply());
         }
     }
@@ -96,6 +102,12 @@ pub(crate) fn priced_usage(usage: &str, price: Option<&str>) -> String {
     write_usage(&mut out, usage.as_bytes(), price);
     // A JSON text with a JSON string put in or taken out between two members.
     String::from_utf8_lossy(&out).into_owned()
+}
+
+/// The same in xAI's ticks, ten of which are a billionth.
+pub(crate) fn reported_ticks(value: Json<'_>) -> Option<u64> {
+    let ticks: u64 = value.text().parse().ok()?;
+    Some(ticks.div_ceil(10))
 }
 
 /// What a provider says that it bills for the answer, in billionths: a number, or an object with the total of its parts.
@@ -116,7 +128,7 @@ enum Place {
         is_empty: bool,
     },
     One(Range<usize>),
-    /// More than once, or a key is escaped and must be read to be compared.
+    /// More than once, or beside others that tell of it, or a key is escaped and must be read to be compared.
     Several,
 }
 
@@ -128,7 +140,8 @@ fn place_of_cost(usage: &[u8]) -> Result<Place, WireError> {
         let value = cursor.value()?;
         members += 1;
         end = value.end;
-        if key == COST.as_bytes() && own.replace(value).is_some() || key.contains(&b'\\') {
+        let another = key == COST.as_bytes() && own.replace(value).is_some();
+        if another || BILLS.iter().any(|bill| key == bill.as_bytes()) || key.contains(&b'\\') {
             return Ok(Place::Several);
         }
     }
@@ -144,7 +157,7 @@ fn cursor_start(object: &[u8]) -> usize {
 mod tests {
     use bytes::BytesMut;
 
-    use super::{Edits, Json, priced_usage, reported_cost};
+    use super::{Edits, Json, priced_usage, reported_cost, reported_ticks};
 
     #[test]
     fn the_price_is_put_last_or_in_the_place_of_the_providers_own() {
@@ -155,6 +168,8 @@ mod tests {
             (r#"{"cost":0.0014,"b":{"cost":7}}"#, r#"{"cost":"0.5","b":{"cost":7}}"#, r#"{"b":{"cost":7}}"#),
             (r#"{"a":1, "cost" : null}"#, r#"{"a":1, "cost" : "0.5"}"#, r#"{"a":1}"#),
             (r#"{"cost":1,"x":2,"cost":3}"#, r#"{"cost":"0.5","x":2,"cost":"0.5"}"#, r#"{"x":2}"#),
+            (r#"{"cost":1,"cost_details":{"upstream":1},"x":2}"#, r#"{"cost":"0.5","x":2}"#, r#"{"x":2}"#),
+            (r#"{"x":2,"cost_in_usd_ticks":37756000}"#, r#"{"x":2,"cost":"0.5"}"#, r#"{"x":2}"#),
             (r#"{"\u0063ost":1,"x":2}"#, r#"{"\u0063ost":"0.5","x":2}"#, r#"{"x":2}"#),
         ] {
             assert_eq!(priced_usage(usage, Some("0.5")), priced, "{usage}");
@@ -191,6 +206,10 @@ mod tests {
             ("1e400", None),
         ] {
             assert_eq!(read(text), nano, "{text}");
+        }
+        let ticks = |text: &str| reported_ticks(Json::parse(text.as_bytes()).expect("JSON"));
+        for (text, nano) in [("37756000", Some(3_775_600)), ("1", Some(1)), ("0", Some(0)), ("1.5", None), ("-1", None), ("\"1\"", None)] {
+            assert_eq!(ticks(text), nano, "{text}");
         }
     }
 }

@@ -207,6 +207,26 @@ fn a_providers_own_cost_is_kept_for_the_books_and_shown_to_nobody() {
 }
 
 #[test]
+fn whatever_else_a_provider_says_of_its_bill_is_shown_to_nobody_and_believed_where_it_is_whole() {
+    let case = any_case();
+    let egress = codecs::egress("openai-chat").expect("a codec");
+    for (said, believed) in [
+        (r#""cost":1.4e-05,"is_byok":false,"cost_details":{"upstream_inference_cost":1.3e-05}"#, Some(14_000)),
+        // The router's own fee, beside what another provider bills to the account's own key.
+        (r#""cost":7e-07,"is_byok":true,"cost_details":{"upstream_inference_cost":1.4e-05}"#, None),
+        (r#""cost_in_usd_ticks":37756001"#, Some(3_775_601)),
+    ] {
+        let (ctx, prices) = priced(&case);
+        let sent = OWN.replace(r#""cost":1.4e-05,"is_byok":false"#, said);
+        let relayed = egress.relay_whole(&ctx, Bytes::from(sent), &mut |_| {}).expect("sound");
+        let used = asked(&prices).expect("a price was asked for");
+        assert_eq!(used.usage.reported_cost, believed, "{said}");
+        let shown = text(&relayed);
+        assert_eq!((shown.matches("cost").count(), shown.contains(&price_of(&used))), (1, true), "{shown}");
+    }
+}
+
+#[test]
 fn a_cost_that_is_not_the_last_word_is_taken_out_of_a_stream() {
     let case = any_case();
     let egress = codecs::egress("openai-chat").expect("a codec");

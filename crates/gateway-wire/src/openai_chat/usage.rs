@@ -3,7 +3,7 @@
 use gateway_core::Usage;
 
 use crate::{
-    edits::reported_cost,
+    edits::{TICKS, reported_cost, reported_ticks},
     json::{Fields, Json, Writer},
     tally::{Tally, reconciled},
 };
@@ -56,9 +56,16 @@ pub(super) fn decode(usage: Json<'_>) -> Usage {
         output_image: image_out.filter(|n| *n > 0),
         reported_input,
         reported_output,
-        reported_cost: fields.take_value("cost").and_then(reported_cost),
+        reported_cost: billed(&mut fields),
         ..Usage::default()
     }
+}
+
+/// What the provider says that it bills. Where a router used the account's own key at another provider, it states its fee only.
+fn billed(fields: &mut Fields<'_>) -> Option<u64> {
+    let (cost, ticks) = (fields.take_value("cost"), fields.take_value(TICKS));
+    let fee_only = fields.take_value("is_byok").is_some_and(|byok| byok.text() == "true");
+    if fee_only { None } else { cost.and_then(reported_cost).or(ticks.and_then(reported_ticks)) }
 }
 
 fn added(counts: &[u64]) -> u64 {
