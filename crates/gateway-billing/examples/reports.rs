@@ -1,4 +1,4 @@
-//! How long reports, statements and what-ifs take over a month of N requests, and how large its file is.
+//! How long reports, hints, statements and what-ifs take over a month of N requests, and how large its file is.
 //!
 //! `cargo run --release -p gateway-billing --example reports -- 1000000` loads N settlements over November 2026 straight into a
 //! ledger of its own: ten keys, four models at two providers, a transaction for every ten requests. They are rows as
@@ -12,6 +12,8 @@ use std::{
 };
 
 use gateway_billing::{
+    facts::RequestFacts,
+    hint::{HintAsk, Offer, Place},
     ledger::{Grant, Ledger, LedgerOptions, NewAccount},
     money::Currency,
     price::{Calendars, Coverage, Draft, PriceInput, SELL_BOOK, Source},
@@ -57,6 +59,12 @@ async fn main() {
             answer.exact, answer.complete
         );
     }
+    for scope in [Scope::Account(org), Scope::Operator(None)] {
+        let began = SystemClock.monotonic();
+        let ask = HintAsk::parse(scope, Mode::Live, &[], ledger.clock().unix_us()).unwrap();
+        let hints = serde_json::to_value(&*ledger.hints(ask).await.unwrap()).unwrap();
+        println!("hints: {} of {} requests in {:.1?}", hints["data"].as_array().unwrap().len(), hints["requests"], began.elapsed());
+    }
     ledger.stop(Duration::from_secs(1)).await;
     drop(ledger);
     let ledger = opened(&path, NOVEMBER + MONTH_US + 1_000_000).await;
@@ -68,7 +76,23 @@ async fn main() {
 
 async fn opened(path: &Path, now_us: i64) -> Arc<Ledger> {
     let clock = TestClock::at(UNIX_EPOCH + Duration::from_micros(now_us.unsigned_abs()));
-    Ledger::open(LedgerOptions { clock: Arc::new(clock), ..LedgerOptions::at(path) }).await.unwrap()
+    Ledger::open(LedgerOptions { clock: Arc::new(clock), offers: offers(), ..LedgerOptions::at(path) }).await.unwrap()
+}
+
+/// Four models of one class at two providers each.
+fn offers() -> Arc<[Offer]> {
+    let offer = |n| {
+        let model: Arc<str> = format!("model-{n}").into();
+        let place = |provider: &str| Place {
+            provider: provider.into(),
+            upstream_model: Arc::clone(&model),
+            in_use: true,
+            context_window: None,
+            output_tokens_max: None,
+        };
+        Offer { places: vec![place("p0"), place("p1")], model, class: Some("any".into()) }
+    };
+    (0..4).map(offer).collect()
 }
 
 async fn prepare(path: &Path) -> OrgId {
@@ -118,8 +142,8 @@ fn load(path: &Path, org: OrgId, count: i64) {
     let mut posting = all.prepare("INSERT INTO posting(txn, seq, account, amount) VALUES (?1, ?2, ?3, ?4)").unwrap();
     let mut hold = all
         .prepare(
-            "INSERT INTO hold(id, wallet, api_key, amount, pins, state, boot, requested_model, stream, created_at, ended_at, tag) \
-             VALUES (?1, ?2, ?3, 1000000, x'0102030405060708', 1, 1, ?4, 0, ?5, ?5, ?6)",
+            "INSERT INTO hold(id, wallet, api_key, amount, pins, state, boot, requested_model, stream, created_at, ended_at, tag, \
+             facts) VALUES (?1, ?2, ?3, 1000000, x'0102030405060708', 1, 1, ?4, 0, ?5, ?5, ?6, ?7)",
         )
         .unwrap();
     let mut settlement = all
@@ -140,7 +164,8 @@ fn load(path: &Path, org: OrgId, count: i64) {
             sum += charge;
             let key = [u8::try_from(n * 17 % 10).unwrap(); 16];
             let tag = (n % 3 == 0).then(|| format!("person-{}", n % 97));
-            hold.execute(params![&id.as_bytes()[..], wallet, &key[..], format!("model-{model}"), at(n), tag]).unwrap();
+            let facts = facts(n, input).encode();
+            hold.execute(params![&id.as_bytes()[..], wallet, &key[..], format!("model-{model}"), at(n), tag, &facts[..]]).unwrap();
             let leaves = format!("{{\"tok.in\":{},\"tok.in.cache_read\":100,\"tok.out\":{output}}}", input - 100);
             settlement
                 .execute(params![&id.as_bytes()[..], wallet, txn, model + 1, leaves.as_bytes(), input, output, charge, at(n)])
@@ -153,6 +178,14 @@ fn load(path: &Path, org: OrgId, count: i64) {
     sum_up(&all);
     all.commit().unwrap();
     connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+}
+
+/// Every hundredth body comes again, and prompts have one of a few hundred beginnings.
+fn facts(n: i64, input: i64) -> RequestFacts {
+    let (n, prompt_bytes) = (n.unsigned_abs(), 4 * input.unsigned_abs());
+    let body = if n % 100 == 0 { 0 } else { n };
+    let beginnings = (0..u64::from(prompt_bytes >= 4_096) + u64::from(prompt_bytes >= 8_192)).map(|level| n % 300 * 8 + level);
+    RequestFacts { body, prompt_bytes, prefixes: beginnings.collect(), output_limit: Some(4_096), choices: 1 }
 }
 
 /// The sums that the writer would have kept.
