@@ -49,8 +49,15 @@ impl Gateway {
     /// # Errors
     /// The configuration or the database cannot be used, or the address is taken; the error says what to do.
     pub async fn start(config: &Config, environment: &dyn Environment, registry: Registry) -> Result<Self> {
+        Self::start_by(config, environment, registry, Arc::new(SystemClock)).await
+    }
+
+    /// The same by another clock: what is recorded, priced and due goes by its calendar.
+    ///
+    /// # Errors
+    /// As [`Gateway::start`].
+    pub async fn start_by(config: &Config, environment: &dyn Environment, registry: Registry, clock: Arc<dyn Clock>) -> Result<Self> {
         crate::tls::install_crypto_provider();
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         // First, so that a wrong configuration leaves no database behind.
         let outline = Outline::at(config, environment, &registry, &clock)?;
         for warning in outline.warnings() {

@@ -182,7 +182,12 @@ impl Ledger {
     /// There is nothing of this id, it has ended, `actor` asked for it, or it cannot be done any more; then it still waits.
     pub async fn confirm_pending(&self, id: &str, actor: &str) -> Result<Confirmed, LedgerError> {
         let (id, actor) = (id.to_owned(), actor.to_owned());
-        let hands = Hands { keys: Arc::clone(&self.keys), book: Arc::clone(&self.book), agenda: Arc::clone(&self.agenda) };
+        let hands = Hands {
+            keys: Arc::clone(&self.keys),
+            book: Arc::clone(&self.book),
+            agenda: Arc::clone(&self.agenda),
+            paid_may_expire: self.paid_credit_may_expire,
+        };
         self.journal
             .exec(move |scope| {
                 let note = read(scope.connection(), &id)?;
@@ -224,10 +229,21 @@ struct Hands {
     keys: Arc<KeyRing>,
     book: Arc<Book>,
     agenda: Arc<Agenda>,
+    paid_may_expire: bool,
 }
 
 impl Hands {
     fn act(&self, scope: &mut Scope<'_>, what: &What, actor: String) -> Result<(Confirmed, Option<i64>), LedgerError> {
+        let ends_bought = match what {
+            What::Credit { expires_at, .. } => expires_at.is_some(),
+            What::Codes { paid, valid_days, .. } => *paid && valid_days.is_some(),
+            What::Campaign { .. } => false,
+        };
+        if ends_bought && !self.paid_may_expire {
+            return Err(LedgerError::conflict(
+                "bought credit can no longer end, since `[billing] paid_credit_may_expire` is off; refuse it, and have it asked for again",
+            ));
+        }
         match what {
             What::Credit { account, test, amount, reason, expires_at, idempotency_key } => {
                 let new = Credit {

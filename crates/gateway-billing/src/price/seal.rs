@@ -21,7 +21,7 @@ pub struct Sealed {
     pub(crate) currency: Currency,
     pub(crate) body: Box<str>,
     pub(crate) sha256: [u8; 32],
-    published_by: Box<str>,
+    pub(crate) published_by: Box<str>,
 }
 
 impl Sealed {

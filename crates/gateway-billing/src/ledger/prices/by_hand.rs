@@ -59,7 +59,7 @@ fn told(publication: &HandPublication) -> String {
     let mut text = format!("{:?}", publication.effective_from);
     for price in &publication.prices {
         // Writing to a string cannot fail.
-        let _ = write!(text, "\n{}\t{}\t{}\t{:?}", price.book, price.model, price.route, price.sha256);
+        let _ = write!(text, "\n{}\t{}\t{}\t{:?}\t{}", price.book, price.model, price.route, price.sha256, price.published_by);
     }
     text
 }
