@@ -2,7 +2,8 @@
 //!
 //! Nothing of what was asked is kept. The hashes are 64 bits long, keyed with the server's secret and the account's id: equal
 //! ones say that an account sent the same bytes twice, and whoever has the database alone can neither compare accounts nor
-//! try texts. The hash is a fast one and not made for cryptography, so whoever also has the secret can test a guess.
+//! try texts. The hash is a fast one and not made for cryptography, so whoever also has the secret can test a guess
+//! (docs/adr/0010-requests-leave-keyed-hashes.md).
 #![deny(clippy::float_arithmetic, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 
 use std::ops::Range;
