@@ -2,7 +2,11 @@
 
 use std::fmt;
 
-use serde::{Serialize, Serializer, ser::SerializeMap};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{self, MapAccess, Visitor},
+    ser::SerializeMap,
+};
 
 use crate::price::{Side, Sku};
 
@@ -176,16 +180,7 @@ impl Leaves {
     /// # Errors
     /// The bytes are not of that form.
     pub fn from_stored_bytes(bytes: &[u8]) -> Result<Self, InvalidLeaves> {
-        let map: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(bytes).map_err(|e| InvalidLeaves(e.to_string()))?;
-        let mut leaves = Self::new();
-        for (key, value) in &map {
-            match (key.as_str(), value.as_u64(), value.as_str()) {
-                (TIER_KEY, _, Some(tier)) => leaves = leaves.in_tier(Some(tier)),
-                (sku, Some(quantity), _) => leaves.add(sku.parse().map_err(|e| InvalidLeaves(format!("{e}")))?, quantity),
-                _ => return Err(InvalidLeaves(format!("`{key}` is not a count"))),
-            }
-        }
-        Ok(leaves)
+        serde_json::from_slice::<Stored>(bytes).map(|stored| stored.0).map_err(|e| InvalidLeaves(e.to_string()))
     }
 
     pub(super) fn side(&self, side: Side) -> u64 {
@@ -228,6 +223,62 @@ const CUT_INPUT: [Sku; 9] = [
     Sku::IN_CACHE_READ,
 ];
 const CUT_OUTPUT: [Sku; 4] = [Sku::OUT_AUDIO, Sku::OUT_IMAGE, Sku::OUT, Sku::OUT_REASONING];
+
+/// The stored form, read without anything in between: a scan reads millions.
+struct Stored(Leaves);
+
+impl<'de> Deserialize<'de> for Stored {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Counts;
+
+        impl<'de> Visitor<'de> for Counts {
+            type Value = Stored;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of SKUs and their counts")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Stored, A::Error> {
+                let mut leaves = Leaves { counts: Vec::with_capacity(4), service_tier: None };
+                while let Some(key) = map.next_key()? {
+                    match key {
+                        Key::Tier => leaves = leaves.in_tier(Some(&map.next_value::<Box<str>>()?)),
+                        Key::Sku(sku) => leaves.add(sku, map.next_value()?),
+                    }
+                }
+                Ok(Stored(leaves))
+            }
+        }
+
+        deserializer.deserialize_map(Counts)
+    }
+}
+
+/// A key of the stored form.
+enum Key {
+    Tier,
+    Sku(Sku),
+}
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Name;
+
+        impl Visitor<'_> for Name {
+            type Value = Key;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a SKU")
+            }
+
+            fn visit_str<E: de::Error>(self, name: &str) -> Result<Key, E> {
+                if name == TIER_KEY { Ok(Key::Tier) } else { name.parse().map(Key::Sku).map_err(E::custom) }
+            }
+        }
+
+        deserializer.deserialize_str(Name)
+    }
+}
 
 impl Serialize for Leaves {
     /// The counts only, as the API shows them.

@@ -94,6 +94,7 @@ type ByCurrency = BTreeMap<Currency, i64>;
 
 #[derive(Debug, Clone, Default)]
 struct Sums {
+    settlements: u64,
     requests: u64,
     charge: i64,
     other: i64,
@@ -101,31 +102,48 @@ struct Sums {
     other_costs: ByCurrency,
 }
 
-/// Where a request was served, and where it would have been; nowhere, if it cannot be priced there.
-type Move = (ScanServed, Option<ScanServed>);
+/// The requests that one place served, by the place that they would have gone to.
+#[derive(Default)]
+struct Moves {
+    to: BTreeMap<ScanServed, Sums>,
+    /// Those that cannot be priced otherwise.
+    kept: Sums,
+}
 
 /// What has been counted so far.
 pub(super) struct Tally {
     currency: Currency,
     with_cost: bool,
-    all: Sums,
-    moves: BTreeMap<Move, Sums>,
+    moves: BTreeMap<ScanServed, Moves>,
     written_off: i64,
     repriced: u64,
     /// Requests that came to another charge than they were booked with.
     differing: u64,
     unpriced: BTreeMap<Reason, u64>,
-    unpriced_charge: i64,
 }
 
 impl Sums {
     fn add(&mut self, requests: u64, (charge, cost): (Nano, Option<Cost>), other: (Nano, Option<Cost>)) -> Result<(), MoneyError> {
+        self.settlements += 1;
         self.requests += requests;
         more(&mut self.charge, charge)?;
         more(&mut self.other, other.0)?;
         for (sums, cost) in [(&mut self.costs, cost), (&mut self.other_costs, other.1)] {
             if let Some((cost, currency)) = cost {
                 more(sums.entry(currency).or_default(), cost)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn merge(&mut self, other: &Self) -> Result<(), MoneyError> {
+        self.settlements += other.settlements;
+        self.requests += other.requests;
+        more(&mut self.charge, Nano::new(other.charge))?;
+        more(&mut self.other, Nano::new(other.other))?;
+        for (sums, others) in [(&mut self.costs, &other.costs), (&mut self.other_costs, &other.other_costs)] {
+            for (currency, cost) in others {
+                more(sums.entry(*currency).or_default(), Nano::new(*cost))?;
             }
         }
         Ok(())
@@ -161,17 +179,7 @@ fn more(sum: &mut i64, amount: Nano) -> Result<(), MoneyError> {
 
 impl Tally {
     pub(super) fn new(currency: Currency, with_cost: bool) -> Self {
-        Self {
-            currency,
-            with_cost,
-            all: Sums::default(),
-            moves: BTreeMap::new(),
-            written_off: 0,
-            repriced: 0,
-            differing: 0,
-            unpriced: BTreeMap::new(),
-            unpriced_charge: 0,
-        }
+        Self { currency, with_cost, moves: BTreeMap::new(), written_off: 0, repriced: 0, differing: 0, unpriced: BTreeMap::new() }
     }
 
     /// Counts one settlement. What has no other price keeps its charge, and its cost, on both sides.
@@ -184,39 +192,46 @@ impl Tally {
             Err(reason) => (None, Err(reason)),
         };
         let current = (settled.charge, booked);
-        let (other, place) = match repriced {
+        let moves = entry(&mut self.moves, settled.served);
+        match repriced {
             Ok(Repriced { at, charge, otherwise, cost }) => {
                 self.repriced += request * u64::from(otherwise);
                 self.differing += u64::from(charge != settled.charge);
-                ((charge, cost), Some(at.clone()))
+                entry(&mut moves.to, at).add(request, current, (charge, cost))?;
             }
             Err(reason) => {
                 *self.unpriced.entry(reason).or_default() += request;
-                more(&mut self.unpriced_charge, settled.charge)?;
-                (current, None)
+                moves.kept.add(request, current, current)?;
             }
-        };
-        self.all.add(request, current, other)?;
-        self.moves.entry((settled.served.clone(), place)).or_default().add(request, current, other)?;
+        }
         Ok(())
     }
 
     /// The answer, as far as the period was read.
     pub(super) fn answer(self, ask: &WhatIfAsk, covered: Covered) -> Result<WhatIf, LedgerError> {
         let (currency, with_cost) = (self.currency, self.with_cost);
-        let (mut current, alternative, difference) = self.all.show(currency, with_cost)?;
+        let (mut all, mut kept, mut rows) = (Sums::default(), Sums::default(), Vec::new());
+        for (from, moves) in &self.moves {
+            let to = moves.to.iter().map(|(to, sums)| (Some(to), sums));
+            kept.merge(&moves.kept)?;
+            for (to, sums) in to.chain([(None, &moves.kept)]).filter(|(_, sums)| sums.settlements > 0) {
+                all.merge(sums)?;
+                rows.push(row(from, to, sums, currency, with_cost)?);
+            }
+        }
+        let (mut current, alternative, difference) = all.show(currency, with_cost)?;
         current.written_off = Some(money(self.written_off, currency));
         let unpriced = Unpriced {
             requests: self.unpriced.values().sum(),
-            charge: money(self.unpriced_charge, currency),
+            charge: money(kept.charge, currency),
             reasons: self.unpriced.iter().map(|(reason, requests)| reason.row(*requests)).collect(),
         };
         let stopped = match covered {
             Covered::Whole => None,
             Covered::Until(at) => Some(Stopped {
-                after_requests: self.all.requests,
+                after_requests: all.requests,
                 before: rfc3339(at),
-                message: format!("stopped after {} requests, because its time was up; narrow the period", self.all.requests),
+                message: format!("stopped after {} requests, because its time was up; narrow the period", all.requests),
             }),
         };
         let exact = ask.change.is_none().then_some(self.differing == 0 && self.unpriced.is_empty());
@@ -227,14 +242,14 @@ impl Tally {
             tz: ask.span.zone_name().to_owned(),
             counted_by: "arrival",
             currency,
-            requests: self.all.requests,
+            requests: all.requests,
             repriced: self.repriced,
             current,
             alternative,
             difference,
             assumptions: assumptions(ask, unpriced.requests),
             unpriced,
-            by_model: self.moves.iter().map(|(places, sums)| row(places, sums, currency, with_cost)).collect::<Result<_, _>>()?,
+            by_model: rows,
             exact,
             complete: stopped.is_none(),
             stopped,
@@ -242,15 +257,24 @@ impl Tally {
     }
 }
 
-fn row((from, to): &Move, sums: &Sums, currency: Currency, with_cost: bool) -> Result<Row, MoneyError> {
+/// The place's entry; its name is only copied for the first one.
+fn entry<'m, T: Default>(map: &'m mut BTreeMap<ScanServed, T>, place: &ScanServed) -> &'m mut T {
+    if !map.contains_key(place) {
+        map.insert(place.clone(), T::default());
+    }
+    let Some(entry) = map.get_mut(place) else { unreachable!("it was put there") };
+    entry
+}
+
+fn row(from: &ScanServed, to: Option<&ScanServed>, sums: &Sums, currency: Currency, with_cost: bool) -> Result<Row, MoneyError> {
     let (current, alternative, difference) = sums.show(currency, with_cost)?;
     Ok(Row {
         model: from.model.to_string(),
         provider: from.provider.to_string(),
         upstream_model: from.upstream_model.to_string(),
-        alternative_model: to.as_ref().map(|to| to.model.to_string()),
-        alternative_provider: to.as_ref().map(|to| to.provider.to_string()),
-        alternative_upstream_model: to.as_ref().map(|to| to.upstream_model.to_string()),
+        alternative_model: to.map(|to| to.model.to_string()),
+        alternative_provider: to.map(|to| to.provider.to_string()),
+        alternative_upstream_model: to.map(|to| to.upstream_model.to_string()),
         requests: sums.requests,
         current,
         alternative,
@@ -304,7 +328,9 @@ mod tests {
     fn an_answer_that_was_stopped_says_where() {
         let ask = WhatIfAsk::of_operator(br#"{"cost":true}"#, 1_795_435_200_000_000, Arc::new(Calendars::default())).unwrap();
         let mut tally = Tally::new(Currency::USD, true);
-        tally.all.add(7, (Nano::new(10), Some((Nano::new(3), Currency::USD))), (Nano::new(4), None)).unwrap();
+        let house = ScanServed { provider: "house".into(), upstream_model: "up".into(), model: "model".into() };
+        let sums = entry(&mut entry(&mut tally.moves, &house).to, &house);
+        sums.add(7, (Nano::new(10), Some((Nano::new(3), Currency::USD))), (Nano::new(4), None)).unwrap();
         let answer = tally.answer(&ask, Covered::Until(1_794_000_000_000_000)).unwrap();
         let told = serde_json::to_value(answer).unwrap();
         assert_eq!((&told["complete"], &told["stopped"]["after_requests"]), (&false.into(), &7.into()));
