@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use gateway_billing::{
+    api::Sight,
     error::LedgerError,
     ledger::{Grant, NewAccount},
     money::Currency,
     scan::{Covered, Scan},
 };
+
+use http::Method;
 
 use super::spending::{Spending, Spent};
 
@@ -66,6 +69,9 @@ async fn few_scan_at_once_and_an_account_once_at_a_time() {
     tokio::task::spawn_blocking(move || begins.recv().unwrap()).await.unwrap();
     let refused = spending.ledger.scan(scan(Some(spending.org)), (), |(), _| Ok(())).await.unwrap_err();
     assert!(matches!(refused, LedgerError::Occupied { .. }), "{refused}");
+    let asked = spending.send(Sight::Account, &Method::POST, "/v1/billing/what-if", b"{}").await;
+    assert_eq!((asked.status().as_u16(), asked.headers()["retry-after"].to_str().unwrap()), (503, "10"));
+    assert!(asked.body().windows(17).any(|word| word == b"readings_occupied"), "{:?}", asked.body());
     spending.ledger.scan(scan(None), (), |(), _| Ok(())).await.expect("a second place is free for others");
     go.send(()).unwrap();
     let (seen, _) = tokio::task::spawn_blocking(move || running.join().unwrap()).await.unwrap().unwrap();

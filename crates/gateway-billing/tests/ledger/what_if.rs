@@ -181,6 +181,21 @@ async fn prices_of_another_moment_are_those_that_held_then_for_all_of_the_period
 }
 
 #[tokio::test]
+async fn hours_are_judged_by_a_requests_own_arrival_whatever_the_moment_of_the_prices() {
+    let spending = Spending::new().await;
+    let noon = json!({ "window": { "tz": "UTC", "from": "12:00", "to": "13:00" }, "factor": "2" });
+    publish(&spending, vec![priced("sell:default", "model", json!({ "input": "2", "output": "8", "overrides": [noon] }))]).await;
+    spending.clock.skip_us(1_000);
+    let dear = spending.spend(&Spent::of(1_000, 10)).await;
+    spending.clock.skip_us(HOUR_US);
+    let plain = spending.spend(&Spent::of(1_000, 10)).await;
+    assert_eq!((dear, plain), (4_160_000, 2_080_000));
+    for at in ["2026-11-23T12:30:00Z", "2026-11-23T13:00:00Z"] {
+        assert_eq!(sums(&account(&spending, json!({ "prices_at": at })).await), (6_240_000, 6_240_000), "{at}");
+    }
+}
+
+#[tokio::test]
 async fn another_plan_has_its_factor_and_its_own_book() {
     let spending = Spending::new().await;
     plan(&spending, "gold", "1.05").await;

@@ -166,6 +166,12 @@ impl Done {
 
 async fn holds(steps: Vec<Step>, swap: bool, house_first: bool, moment: Option<usize>) {
     let spending = Spending::new().await;
+    // Hours of the day and rates of their own matter in every case, not only where the dice publish such a price.
+    publish(
+        &spending,
+        vec![priced("sell:default", "model", price(2_000, 8_000, 4)), priced("sell:default", "dear", price(20_000, 80_000, 1))],
+    )
+    .await;
     spending.clock.skip_us(1_000);
     let done = play(&spending, steps).await;
     let total: i64 = done.iter().map(|done| done.charge).sum();
