@@ -2,6 +2,7 @@
 //!
 //! `cargo bench -p gateway-billing --bench gates`. Every commit is synced to the disk (`synchronous = FULL`).
 
+#[path = "support/stage.rs"]
 mod stage;
 
 use std::{

@@ -1,5 +1,6 @@
 //! `admit`: what a request waits for. `journal`: what a request costs in all, hold and settlement written, in batches.
 
+#[path = "support/stage.rs"]
 mod stage;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
