@@ -8,6 +8,7 @@ mod ask;
 mod export;
 mod fold;
 mod span;
+mod tags;
 #[cfg(test)]
 mod tests;
 

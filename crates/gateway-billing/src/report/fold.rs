@@ -9,6 +9,7 @@ use serde::{Serialize, Serializer, ser::SerializeMap as _};
 use super::{
     ask::{Group, Scope, UsageAsk, cursor},
     span::Step,
+    tags::{TagSums, Tagged, by_tag},
 };
 use crate::{
     error::LedgerError,
@@ -84,12 +85,6 @@ const BY_KEY: &str = "\
     FROM rollup WHERE wallet IN (SELECT id FROM wallet WHERE currency = ?1 AND (?2 IS NULL OR org = ?2)) \
       AND quarter >= ?3 AND quarter < ?4 GROUP BY 1, 2, 3, 4";
 
-const BY_TAG: &str = "\
-    SELECT CASE WHEN ?5 THEN wallet END, served, tag, NULL, SUM(requests), SUM(tokens_in), SUM(tokens_out), SUM(charge), \
-      SUM(written_off) \
-    FROM rollup_tag WHERE wallet IN (SELECT id FROM wallet WHERE currency = ?1 AND (?2 IS NULL OR org = ?2)) \
-      AND quarter >= ?3 AND quarter < ?4 GROUP BY 1, 2, 3";
-
 /// Rows by their keys, each the step's place and the values of the groups.
 type Table = BTreeMap<Vec<String>, Sums>;
 
@@ -161,11 +156,9 @@ fn table(
     let org = org.map(|org| org.as_bytes().to_vec());
     let currency = ask.currency;
     let mut table = Table::new();
-    let mut add = |row: &Row<'_>, tag: Option<&str>, one: &Sums| -> Result<(), LedgerError> {
-        let api_key: Option<[u8; 16]> = if by_key { row.get(2)? } else { None };
-        let key = key_of(ask, place, row.get(0)?, row.get(1)?, api_key, tag, names);
-        table.entry(key).or_default().add(one)?;
-        Ok(())
+    let mut add = |(wallet, served), api_key: Option<[u8; 16]>, tag: Option<&str>, one: &Sums| {
+        let key = key_of(ask, place, wallet, served, api_key, tag, names);
+        table.entry(key).or_default().add(one)
     };
     let mut all = connection.prepare_cached(BY_KEY)?;
     let account = ask.has(Group::Account);
@@ -175,17 +168,18 @@ fn table(
         if tagged {
             sums = Sums { cache_read: None, cache_write: None, reasoning: None, costs: BTreeMap::new(), ..sums };
         }
-        add(row, None, &sums)?;
+        let api_key = if by_key { row.get(2)? } else { None };
+        add((row.get(0)?, row.get(1)?), api_key, None, &sums)?;
     }
     if tagged {
         // What a tag has is moved from the row of those that carried none.
-        let mut tags = connection.prepare_cached(BY_TAG)?;
-        let mut rows = tags.query(params![currency.as_str(), org, step.first, step.end, account])?;
-        while let Some(row) = rows.next()? {
-            let tag: String = row.get(2)?;
-            let sums = Sums::read_tagged(row)?;
-            add(row, Some(&tag), &sums)?;
-            add(row, None, &sums.negated())?;
+        let tags = by_tag(connection, params![currency.as_str(), org, step.first, step.end], account)?;
+        for (tag, places) in &tags {
+            for Tagged { wallet, served, sums } in places {
+                let sums = Sums::of_tag(*sums);
+                add((*wallet, *served), None, Some(tag), &sums)?;
+                add((*wallet, *served), None, None, &sums.negated())?;
+            }
         }
     }
     table.retain(|_, sums| *sums != Sums::default());
@@ -285,18 +279,22 @@ impl Sums {
         let cost = Nano::new(row.get(12)?);
         let (cache_read, cache_write, reasoning) = (row.get(9)?, row.get(10)?, row.get(11)?);
         let costs = BTreeMap::from([(currency, cost)]);
-        Ok(Self { cache_read, cache_write, reasoning, costs, ..Self::read_tagged(row)? })
-    }
-
-    fn read_tagged(row: &Row<'_>) -> Result<Self, LedgerError> {
         Ok(Self {
             requests: row.get(4)?,
             tokens_in: row.get(5)?,
             tokens_out: row.get(6)?,
+            cache_read,
+            cache_write,
+            reasoning,
             charge: Nano::new(row.get(7)?),
             written_off: Nano::new(row.get(8)?),
-            ..Self::default()
+            costs,
         })
+    }
+
+    fn of_tag(sums: TagSums) -> Self {
+        let TagSums { requests, tokens_in, tokens_out, charge, written_off } = sums;
+        Self { requests, tokens_in, tokens_out, charge, written_off, ..Self::default() }
     }
 
     fn negated(&self) -> Self {
