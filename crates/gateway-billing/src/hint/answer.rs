@@ -30,7 +30,7 @@ pub struct Hints {
     /// Where the time was too short for all of the period: what arrived before this was read.
     covered_until: Option<String>,
     requests: u64,
-    /// Requests whose price could not be read, so that no rule saw them.
+    /// Requests whose price or usage could not be read, so that no rule saw them.
     unreadable: u64,
     charge: Money,
     data: Vec<Hint>,

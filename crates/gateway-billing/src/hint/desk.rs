@@ -9,7 +9,6 @@ use super::{
     answer::Hints,
     ask::HintAsk,
     failed::{self, RETRY_WASTE},
-    finding::sum,
     offers::Offer,
     rule,
     rule::Rule,
@@ -81,7 +80,7 @@ struct Gathered {
 pub(super) struct Totals {
     pub(super) requests: u64,
     pub(super) charge: Nano,
-    /// Whose price cannot be read, so that no rule saw them.
+    /// Whose price or usage cannot be read, so that no rule saw them.
     pub(super) unreadable: u64,
 }
 
@@ -120,9 +119,9 @@ impl Ledger {
                 }
                 let Gathered { reader, rules, totals } = gathered;
                 totals.requests += 1;
-                totals.charge = sum(totals.charge, settled.charge)?;
-                let readable =
-                    reader.show(settled, |seen| rules.iter_mut().try_for_each(|rule| rule.see(seen)).map_err(LedgerError::from))?;
+                // At the end of the ledger's range the sum stays there.
+                totals.charge = totals.charge.checked_add(settled.charge).unwrap_or(Nano::new(i64::MAX));
+                let readable = reader.show(settled, |seen| rules.iter_mut().for_each(|rule| rule::show(&mut **rule, seen)));
                 totals.unreadable += u64::from(!readable);
                 Ok(())
             })
@@ -141,7 +140,7 @@ impl Ledger {
         let mut found = Vec::with_capacity(rules.len() + 1);
         found.push((RETRY_WASTE, failed));
         for rule in rules {
-            found.push((rule.id(), rule.end()?));
+            found.push((rule.id(), rule.end()));
         }
         let hints = Arc::new(Hints::of(&ask, org, now_us, covered, totals, found));
         desk.keep(asked, now_us, &hints);

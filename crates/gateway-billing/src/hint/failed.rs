@@ -11,10 +11,10 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use serde_json::{Map, json};
 use tokio::time::Instant;
 
-use super::finding::{About, Basis, Coverage, Effect, Finding, Findings, Pair, sum};
+use super::finding::{About, Basis, Coverage, Effect, Finding, Findings, Pair, TOO_LARGE, sum};
 use crate::{
     error::LedgerError,
-    money::{Currency, Nano},
+    money::{Currency, MoneyError, Nano},
     scan::key_at,
 };
 
@@ -31,7 +31,7 @@ const PAGE_END: &str = "SELECT hold FROM attempt WHERE hold > ?1 AND hold < ?2 O
 const ROWS: &str = "\
     SELECT a.provider, a.upstream_model, a.outcome, a.cost, COALESCE(a.cost_currency, w.currency), a.started_at, a.ended_at, a.hold \
     FROM attempt a CROSS JOIN hold h ON h.id = a.hold JOIN wallet w ON w.id = h.wallet \
-    WHERE a.hold >= ?1 AND a.hold < ?2 AND a.outcome <> 'served' AND w.currency = ?3 AND (?4 IS NULL OR w.org = ?4)";
+    WHERE a.hold >= ?1 AND a.hold < ?2 AND a.outcome NOT IN ('served', 'abandoned') AND w.currency = ?3 AND (?4 IS NULL OR w.org = ?4)";
 
 /// Which attempts, and until when they are read.
 pub(super) struct Asked {
@@ -74,8 +74,11 @@ pub(super) fn read(connection: &Connection, asked: &Asked, costs: bool) -> Resul
             let cost = Nano::new(row.get::<_, Option<i64>>(3)?.unwrap_or(0));
             let (currency, started, ended): (String, i64, Option<i64>) = (row.get(4)?, row.get(5)?, row.get(6)?);
             let cause: Option<String> = row.get(2)?;
-            place.add(asked.currency, cause, (cost, currency), ended.map_or(0, |ended| ended.saturating_sub(started)), row.get(7)?)?;
-            coverage.requests += 1;
+            let took_us = ended.map_or(0, |ended| ended.saturating_sub(started));
+            match place.add(asked.currency, cause, (cost, currency), took_us, row.get(7)?) {
+                Ok(()) => coverage.requests += 1,
+                Err(MoneyError::TooLarge) => coverage.exclude(TOO_LARGE),
+            }
         }
         first = next;
     }
@@ -91,17 +94,19 @@ impl Place {
         (cost, currency): (Nano, String),
         took_us: i64,
         id: [u8; 16],
-    ) -> Result<(), LedgerError> {
+    ) -> Result<(), MoneyError> {
         let own = if currency == wallet.as_str() { cost } else { Nano::ZERO };
-        let cause = self.causes.entry(cause.unwrap_or_else(|| "unknown".to_owned())).or_default();
-        *cause = (cause.0 + 1, sum(cause.1, own)?);
-        self.attempts += 1;
-        self.cost = sum(self.cost, own)?;
-        self.waited_us = self.waited_us.saturating_add(took_us.max(0));
+        // What one cause comes to is never above the sum of all, so that a refusal here leaves nothing half done.
+        let all = sum(self.cost, own)?;
         if own != cost {
             let other = self.other_costs.entry(currency).or_default();
             *other = sum(*other, cost)?;
         }
+        self.cost = all;
+        let cause = self.causes.entry(cause.unwrap_or_else(|| "unknown".to_owned())).or_default();
+        *cause = (cause.0 + 1, sum(cause.1, own)?);
+        self.attempts += 1;
+        self.waited_us = self.waited_us.saturating_add(took_us.max(0));
         let worst = (own, took_us, RequestId::from_bytes(id));
         self.worst = self.worst.max(Some(worst));
         Ok(())

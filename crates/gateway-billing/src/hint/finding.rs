@@ -79,6 +79,9 @@ pub(super) fn confidence(basis: Basis, requests: u64, coverage: &Coverage) -> Co
     }
 }
 
+/// Why a request is left out whose amounts are beyond the ledger's range.
+pub(super) const TOO_LARGE: &str = "too_large";
+
 /// Which requests a rule could look at.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Coverage {
@@ -116,10 +119,11 @@ pub(super) struct Pair {
 
 impl Pair {
     pub(super) fn add(&mut self, id: RequestId, current: Nano, alternative: Nano) -> Result<(), MoneyError> {
-        self.requests += 1;
-        self.current = sum(self.current, current)?;
-        self.alternative = sum(self.alternative, alternative)?;
+        // All of it or nothing: a request that is left out must not be in half of the sums.
+        let sums = (sum(self.current, current)?, sum(self.alternative, alternative)?);
         let saved = current.checked_sub(alternative).ok_or(MoneyError::TooLarge)?;
+        (self.current, self.alternative) = sums;
+        self.requests += 1;
         if self.best.is_none_or(|(most, _)| saved > most) {
             self.best = Some((saved, id));
         }

@@ -29,10 +29,11 @@ impl<V> Memory<V> {
         (now_us - *at <= self.lasting_us).then_some(value)
     }
 
-    /// Begins the time of an entry anew; `false`: there is none.
-    pub(super) fn touch(&mut self, place: (usize, u64), now_us: i64) -> bool {
-        let found = self.entries.get_mut(&place);
-        found.map(|(at, _)| *at = now_us).is_some()
+    /// Begins the time of an entry anew, if there is one.
+    pub(super) fn touch(&mut self, place: (usize, u64), now_us: i64) {
+        if let Some((at, _)) = self.entries.get_mut(&place) {
+            *at = now_us;
+        }
     }
 
     /// Remembers a value from now on; `false`: there is no room for another.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    finding::Findings,
+    finding::{Coverage, Findings, TOO_LARGE},
     offers::Offer,
     rules::{
         batch_or_flex::BatchOrFlex, cache_write_waste::CacheWriteWaste, cheaper_model::CheaperModel, cheaper_route::CheaperRoute,
@@ -19,11 +19,24 @@ pub(super) trait Rule: Send {
     /// Its name in the interface.
     fn id(&self) -> &'static str;
 
-    /// Takes in a request.
+    /// Which requests it could look at so far.
+    fn coverage(&mut self) -> &mut Coverage;
+
+    /// Takes in a request; of one that cannot be reckoned, nothing.
     fn see(&mut self, seen: &Seen<'_>) -> Result<(), MoneyError>;
 
     /// What it found.
-    fn end(self: Box<Self>) -> Result<Findings, MoneyError>;
+    fn end(self: Box<Self>) -> Findings;
+}
+
+/// Shows a request to a rule. One whose amounts are beyond the ledger's range is left out, and takes the answer from nobody.
+pub(super) fn show(rule: &mut dyn Rule, seen: &Seen<'_>) {
+    let before = rule.coverage().requests;
+    if let Err(MoneyError::TooLarge) = rule.see(seen) {
+        let coverage = rule.coverage();
+        coverage.requests = before;
+        coverage.exclude(TOO_LARGE);
+    }
 }
 
 /// Every rule, fresh. `costs`: those that can also look at what providers bill.
@@ -36,7 +49,7 @@ pub(super) fn all(offers: &Arc<[Offer]>, costs: bool) -> Vec<Box<dyn Rule>> {
         Box::new(BatchOrFlex::default()),
         Box::new(LongContextStep::default()),
         Box::new(OffPeak::default()),
-        Box::new(OversizedLimit::default()),
+        Box::new(OversizedLimit::new(Arc::clone(offers))),
         Box::new(DuplicateRequests::default()),
     ]
 }

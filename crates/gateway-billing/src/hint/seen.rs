@@ -3,7 +3,6 @@
 use std::{collections::HashMap, sync::Arc};
 
 use crate::{
-    error::LedgerError,
     facts::RequestFacts,
     money::{Currency, MoneyError, Nano, Ppm},
     price::{PlanBook, PlanRow, PlanVersionId, PriceBook, PriceVersion, PriceVersionId, ServedAt, charge_total},
@@ -48,12 +47,13 @@ impl Seen<'_> {
         self.prices.sell(&self.plan.plan, at, self.settled.arrived_us).ok().flatten()
     }
 
-    /// What the provider billed, if that was in the wallet's money.
+    /// What the provider billed, if that is known and was in the wallet's money. Where it neither said so itself nor has a price
+    /// list, as much as our own price was booked, which is no bill.
     pub(super) fn cost(&self) -> Option<Nano> {
         let currency = match (self.settled.cost_reported, self.settled.cost_version) {
             (Some(_), _) => Currency::USD,
             (None, Some(version)) => self.prices.version(version).ok().flatten()?.currency(),
-            (None, None) => self.currency,
+            (None, None) => return None,
         };
         Some(self.settled.cost).filter(|_| currency == self.currency)
     }
@@ -62,7 +62,8 @@ impl Seen<'_> {
     pub(super) fn cost_at(&self, at: ServedAt<'_>) -> Result<Option<Nano>, MoneyError> {
         let list = self.prices.cost(at, self.settled.arrived_us).ok().flatten().filter(|list| list.currency() == self.currency);
         let Some(list) = list else { return Ok(None) };
-        let (total, flags) = charge_total(&list, Ppm::ONE, self.leaves, self.settled.arrived_us)?;
+        let at_us = list.judged_at(self.settled.arrived_us, self.settled.ended_us);
+        let (total, flags) = charge_total(&list, Ppm::ONE, self.leaves, at_us)?;
         Ok(Some(total).filter(|_| !flags.unpriced))
     }
 }
@@ -81,18 +82,15 @@ impl Reader {
         Self { prices, plans, versions: HashMap::new(), currency }
     }
 
-    /// Shows a row to `look`; `false`: its price or plan cannot be read, so nothing can be said of it.
-    pub(super) fn show(
-        &mut self,
-        settled: &Settled<'_>,
-        look: impl FnOnce(&Seen<'_>) -> Result<(), LedgerError>,
-    ) -> Result<bool, LedgerError> {
+    /// Shows a row to `look`; `false`: its price, plan or usage cannot be read, so nothing can be said of it.
+    pub(super) fn show(&mut self, settled: &Settled<'_>, look: impl FnOnce(&Seen<'_>)) -> bool {
         let prices = &self.prices;
         let version = self.versions.entry(settled.price_version).or_insert_with_key(|id| prices.version(*id).ok().flatten());
-        let (Some(price), Some(plan)) = (version.as_deref(), self.plans.get(&settled.plan_version)) else { return Ok(false) };
-        let leaves = settled.leaves().map_err(|error| LedgerError::Refused { problem: format!("{}: {error}", settled.id).into() })?;
+        let (Some(price), Some(plan)) = (version.as_deref(), self.plans.get(&settled.plan_version)) else { return false };
+        let Ok(leaves) = settled.leaves() else { return false };
         let facts = settled.facts();
         let seen = Seen { settled, leaves: &leaves, price, plan, currency: self.currency, facts: facts.as_ref(), prices };
-        look(&seen).map(|()| true)
+        look(&seen);
+        true
     }
 }

@@ -181,6 +181,14 @@ impl PriceVersion {
         self.terms.time_basis
     }
 
+    /// The moment to charge a request at that arrived and ended then, all in microseconds since 1970.
+    pub(crate) fn judged_at(&self, arrived_us: i64, ended_us: i64) -> i64 {
+        match self.time_basis() {
+            TimeBasis::RequestStart => arrived_us,
+            TimeBasis::ResponseEnd => ended_us,
+        }
+    }
+
     /// The least that a request with any use costs.
     #[must_use]
     pub fn min_charge(&self) -> Nano {

@@ -22,7 +22,7 @@ const PAGE_END: &str = "SELECT hold FROM settlement WHERE hold >= ?1 AND hold < 
 /// Settlements first, so that a request of somebody else is left out before its hold is looked for.
 const ROWS: &str = "\
     SELECT s.hold, s.seq, s.wallet, h.api_key, h.tag, h.requested_model, h.stream, h.created_at, s.served, s.attempt, s.price_version, \
-      s.plan_version, s.cost_version, s.leaves, s.usage_source, s.flags, s.charge, s.written_off, s.cost, s.cost_reported, h.facts, s.at \
+      s.plan_version, s.cost_version, s.leaves, s.usage_source, s.flags, s.charge, s.written_off, s.cost, s.cost_reported, h.facts, s.at, h.amount \
     FROM settlement s CROSS JOIN hold h ON h.id = s.hold \
     WHERE s.hold >= ?1 AND s.hold < ?2 AND s.wallet IN (SELECT id FROM wallet WHERE currency = ?3 AND (?4 IS NULL OR org = ?4)) \
       AND (?5 IS NULL OR s.served IN (SELECT id FROM served WHERE model = ?5)) AND (?6 IS NULL OR h.api_key = ?6) \
@@ -129,6 +129,7 @@ fn settled<'r>(row: &'r Row<'_>, served: &'r ScanServed, failed_at: &'r [Box<str
         stored_leaves: row.get_ref(13)?.as_bytes_or_null().ok().flatten().unwrap_or_default(),
         source: UsageSource::from_code(row.get(14)?),
         flags: UsageFlags::from_bits(u32::try_from(flags).unwrap_or(u32::MAX)),
+        held: Nano::new(row.get(22)?),
         charge: Nano::new(row.get(16)?),
         written_off: Nano::new(row.get(17)?),
         cost: Nano::new(row.get(18)?),

@@ -69,6 +69,8 @@ pub struct Settled<'r> {
     pub source: Option<UsageSource>,
     /// What to look at in it.
     pub flags: UsageFlags,
+    /// What was held for it.
+    pub held: Nano,
     /// The price of the usage.
     pub charge: Nano,
     /// Of that: what the operator took on itself.

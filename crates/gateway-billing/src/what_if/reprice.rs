@@ -7,7 +7,7 @@ use gateway_core::Mode;
 use super::ask::WhatIfAsk;
 use crate::{
     money::{Currency, Nano, Ppm},
-    price::{PlanBook, PriceBook, PriceVersion, TimeBasis, charge_total},
+    price::{PlanBook, PriceBook, PriceVersion, charge_total},
     scan::{ScanServed, Settled},
     usage::Leaves,
 };
@@ -233,8 +233,7 @@ impl Alternative {
         };
         let (price, currency, judged_at) = match &list {
             None => (price, Currency::of(self.mode), settled.arrived_us),
-            Some(list) if list.time_basis() == TimeBasis::ResponseEnd => (&**list, list.currency(), settled.ended_us),
-            Some(list) => (&**list, list.currency(), settled.arrived_us),
+            Some(list) => (&**list, list.currency(), list.judged_at(settled.arrived_us, settled.ended_us)),
         };
         let (cost, oddities) = charge_total(price, Ppm::ONE, leaves, judged_at).map_err(|_| Reason::TooLarge)?;
         if oddities.unpriced && !stays {

@@ -6,13 +6,13 @@ use gateway_billing::{
     api::{ApiRequest, BillingApi, Sight, Viewer},
     facts::RequestFacts,
     hint::{HintAsk, Offer, Place},
-    hold::{AdmitRequest, Billing as _, FinalUsage, OutputAsk, PinnedPlan, PricedCandidate},
+    hold::{Admission, AdmitRequest, Billing as _, FinalUsage, OutputAsk, PinnedPlan, PricedCandidate},
     ledger::{Credit, Grant, Ledger, LedgerOptions, NewAccount},
     money::Nano,
     price::{Calendars, Coverage, Draft, PriceInput, SELL_BOOK, ServedAt, Source},
     report::Scope,
 };
-use gateway_core::{Clock, InputSize, KeyId, Mode, OrgId, RequestId, Usage, testing::deployment};
+use gateway_core::{Clock, Deployment, InputSize, KeyId, Mode, OrgId, RequestId, Usage, testing::deployment};
 use http::{Method, StatusCode};
 use serde_json::Value;
 
@@ -37,13 +37,15 @@ pub(crate) struct Asked<'a> {
     pub(crate) usage: Usage,
     pub(crate) stream: bool,
     pub(crate) facts: Option<RequestFacts>,
+    /// The most that it may cost in all, in billionths.
+    pub(crate) most: Option<i64>,
 }
 
 impl Asked<'static> {
     /// So many tokens of "model" at "house", not streamed, of which nothing is kept.
     pub(crate) fn of(input: u64, output: u64) -> Self {
         let usage = Usage { input_uncached: Some(input), output_text: Some(output), ..Usage::default() };
-        Self { org: 0, key: 1, model: "model", provider: "house", usage, stream: false, facts: None }
+        Self { org: 0, key: 1, model: "model", provider: "house", usage, stream: false, facts: None, most: None }
     }
 }
 
@@ -123,18 +125,28 @@ impl Hinting {
             input: InputSize { text_bytes: 4_000_000, ..InputSize::default() },
             output: OutputAsk { limit: Some(4_000), choices: 1 },
             names_tier: false,
-            max_total_cost: None,
+            max_total_cost: asked.most.map(Nano::new),
             facts: asked.facts.clone(),
         }
     }
 
     /// Settles one request now, and says what it was charged.
     pub(crate) async fn ask(&self, asked: &Asked<'_>) -> i64 {
+        let (admission, deployment) = self.admit(asked).await;
+        self.settle(admission, &deployment, &FinalUsage::Reported(asked.usage.clone())).await
+    }
+
+    /// Begins one request now.
+    pub(crate) async fn admit(&self, asked: &Asked<'_>) -> (Admission, Arc<Deployment>) {
         let request = self.request(asked);
         let admission = self.ledger.try_admit(&request).unwrap();
         admission.durable().await.unwrap();
-        let usage = FinalUsage::Reported(asked.usage.clone());
-        let receipt = admission.settle(&request.candidates[0].deployment, &usage);
+        (admission, Arc::clone(&request.candidates[0].deployment))
+    }
+
+    /// Ends it now, and says what was paid for it.
+    pub(crate) async fn settle(&self, admission: Admission, served: &Arc<Deployment>, usage: &FinalUsage) -> i64 {
+        let receipt = admission.settle(served, usage);
         self.ledger.flush().await;
         receipt.paid.get()
     }

@@ -14,17 +14,17 @@ use super::{
 };
 
 /// $2 and $8 for a million tokens: 2,000 and 8,000 nano for one. Of a cache $0.2, into it $2.5 and $4.
-fn plain() -> Value {
+pub(crate) fn plain() -> Value {
     json!({ "input": "2", "output": "8", "input_cache_read": "0.2", "input_cache_write_5m": "2.5", "input_cache_write_1h": "4" })
 }
 
-fn with(key: &str, value: Value) -> Value {
+pub(crate) fn with(key: &str, value: Value) -> Value {
     let mut price = plain();
     price[key] = value;
     price
 }
 
-fn facts(body: u64) -> Option<RequestFacts> {
+pub(crate) fn facts(body: u64) -> Option<RequestFacts> {
     Some(RequestFacts { body, choices: 1, ..RequestFacts::default() })
 }
 
@@ -165,7 +165,7 @@ async fn identical_requests_within_a_day_are_told() {
 }
 
 /// A prompt of 10,240 tokens in 40,960 bytes that begins so.
-fn prompt(beginnings: [u64; 4]) -> Asked<'static> {
+pub(crate) fn prompt(beginnings: [u64; 4]) -> Asked<'static> {
     let facts = RequestFacts { body: beginnings[3], prompt_bytes: 40_960, prefixes: beginnings.to_vec(), choices: 1, output_limit: None };
     Asked { facts: Some(facts), ..Asked::of(10_240, 0) }
 }
@@ -248,16 +248,18 @@ async fn what_is_not_kept_is_not_known_rather_than_nothing() {
 #[tokio::test]
 async fn an_account_is_told_of_its_own_requests_and_operators_of_all() {
     let stage = Hinting::new(vec![priced("model", "", plain())], Vec::new()).await;
-    // The two would repeat each other if accounts were not kept apart.
+    // The two would repeat each other if accounts were not kept apart: of four requests only the first would be none.
     for org in [0, 1] {
-        stage.ask(&Asked { org, facts: facts(7 + org as u64), ..Asked::of(10_000, 1_000) }).await;
-        stage.ask(&Asked { org, facts: facts(7 + org as u64), ..Asked::of(20_000, 1_000) }).await;
+        stage.ask(&Asked { org, facts: facts(7), ..Asked::of(10_000, 1_000) }).await;
+        stage.ask(&Asked { org, facts: facts(7), ..Asked::of(20_000, 1_000) }).await;
     }
-    for (hints, requests) in
-        [(stage.hints(0).await, 2), (stage.hints(1).await, 2), (stage.operators(Some("Other")).await, 2), (stage.operators(None).await, 4)]
+    let others = stage.operators(Some("Other")).await;
+    for (hints, requests, repeated) in
+        [(stage.hints(0).await, 2, 1), (stage.hints(1).await, 2, 1), (others, 2, 1), (stage.operators(None).await, 4, 2)]
     {
         let hint = the(&hints, "duplicate_requests");
         assert_eq!((hint["requests"].as_u64(), hints["requests"].as_u64()), (Some(requests), Some(requests)));
+        assert_eq!(hint["details"]["requests_repeated"].as_u64(), Some(repeated), "{hint:#}");
     }
     let own = stage.hints(0).await;
     assert_eq!(own["account"], Value::Null);

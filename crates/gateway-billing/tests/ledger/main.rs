@@ -9,6 +9,7 @@ mod expiry;
 mod facts;
 mod grants;
 mod guard;
+mod hint_doubts;
 mod hinting;
 mod hints;
 mod hold;

@@ -12,7 +12,7 @@ use crate::{
     hint::{
         finding::{About, Basis, Coverage, Effect, Finding, Findings, Pair},
         rule::Rule,
-        rules::group,
+        rules::{group, written_off},
         seen::Seen,
     },
     money::MoneyError,
@@ -34,11 +34,18 @@ impl Rule for BatchOrFlex {
         "batch_or_flex"
     }
 
+    fn coverage(&mut self) -> &mut Coverage {
+        &mut self.coverage
+    }
+
     fn see(&mut self, seen: &Seen<'_>) -> Result<(), MoneyError> {
         let settled = seen.settled;
         if settled.stream {
             self.streaming.insert(settled.key);
             self.coverage.exclude("streamed");
+            return Ok(());
+        }
+        if written_off(seen, &mut self.coverage) {
             return Ok(());
         }
         // What was served in a tier was asked for in it, or is what the provider made of it.
@@ -61,7 +68,7 @@ impl Rule for BatchOrFlex {
         Ok(())
     }
 
-    fn end(self: Box<Self>) -> Result<Findings, MoneyError> {
+    fn end(self: Box<Self>) -> Findings {
         let Self { streaming, sums, coverage } = *self;
         let patient = sums.into_iter().filter(|((key, ..), pair)| !streaming.contains(key) && pair.tells());
         let found = patient.map(|((key, model, n), pair)| Finding {
@@ -78,6 +85,6 @@ impl Rule for BatchOrFlex {
             ],
             details: Map::from_iter([("service_tier".to_owned(), json!(PATIENT[n]))]),
         });
-        Ok(Findings { found: found.collect(), coverage })
+        Findings { found: found.collect(), coverage }
     }
 }

@@ -9,11 +9,12 @@ use crate::{
     hint::{
         finding::{About, Basis, Coverage, Effect, Finding, Findings, Pair, sum},
         rule::Rule,
-        rules::group,
+        rules::{group, written_off},
         seen::Seen,
     },
     money::{MoneyError, Nano},
     price::Sku,
+    usage::Leaves,
 };
 
 /// Prices what went through a cache as if it had not. Keys are looked at each by itself: what one writes another seldom reads.
@@ -38,7 +39,14 @@ impl Rule for CacheWriteWaste {
         "cache_write_waste"
     }
 
+    fn coverage(&mut self) -> &mut Coverage {
+        &mut self.coverage
+    }
+
     fn see(&mut self, seen: &Seen<'_>) -> Result<(), MoneyError> {
+        if written_off(seen, &mut self.coverage) {
+            return Ok(());
+        }
         self.coverage.requests += 1;
         let leaves = seen.leaves;
         let (short, long) = (leaves.count(&Sku::IN_CACHE_WRITE_5M), leaves.count(&Sku::IN_CACHE_WRITE_1H));
@@ -57,20 +65,20 @@ impl Rule for CacheWriteWaste {
         );
         let charge = seen.settled.charge;
         let premium = |without: Nano| charge.checked_sub(without).ok_or(MoneyError::TooLarge);
+        let grown = |sum_so_far: Nano, tokens: u64, without: &Leaves| match tokens {
+            0 => Ok(sum_so_far),
+            _ => sum(sum_so_far, premium(seen.priced(seen.price, without)?)?),
+        };
+        let premiums = (grown(used.premium_5m, short, &without_5m)?, grown(used.premium_1h, long, &without_1h)?);
         used.pair.add(seen.settled.id, charge, seen.priced(seen.price, &fresh)?)?;
-        if short > 0 {
-            used.premium_5m = sum(used.premium_5m, premium(seen.priced(seen.price, &without_5m)?)?)?;
-        }
-        if long > 0 {
-            used.premium_1h = sum(used.premium_1h, premium(seen.priced(seen.price, &without_1h)?)?)?;
-        }
+        (used.premium_5m, used.premium_1h) = premiums;
         used.tokens_5m = used.tokens_5m.saturating_add(short);
         used.tokens_1h = used.tokens_1h.saturating_add(long);
         used.tokens_read = used.tokens_read.saturating_add(read);
         Ok(())
     }
 
-    fn end(self: Box<Self>) -> Result<Findings, MoneyError> {
+    fn end(self: Box<Self>) -> Findings {
         let wasted = self.sums.into_iter().filter(|(_, used)| used.pair.tells());
         let found = wasted.map(|((key, model), used)| Finding {
             about: About { model: Some(model), key: Some(key), ..About::default() },
@@ -92,6 +100,6 @@ impl Rule for CacheWriteWaste {
                 ),
             ]),
         });
-        Ok(Findings { found: found.collect(), coverage: self.coverage })
+        Findings { found: found.collect(), coverage: self.coverage }
     }
 }

@@ -10,10 +10,10 @@ use serde_json::{Map, json};
 use super::cheaper_route::{charge_at, fits};
 use crate::{
     hint::{
-        finding::{About, Basis, Coverage, Effect, Finding, Findings, Pair},
+        finding::{About, Basis, Coverage, Effect, Finding, Findings, Pair, TOO_LARGE},
         offers::Offer,
         rule::Rule,
-        rules::group,
+        rules::{group, written_off},
         seen::Seen,
     },
     money::{MoneyError, Nano},
@@ -49,7 +49,14 @@ impl Rule for CheaperModel {
         "cheaper_model"
     }
 
+    fn coverage(&mut self) -> &mut Coverage {
+        &mut self.coverage
+    }
+
     fn see(&mut self, seen: &Seen<'_>) -> Result<(), MoneyError> {
+        if written_off(seen, &mut self.coverage) {
+            return Ok(());
+        }
         let served = seen.settled.served;
         let class = self.offers.iter().find(|offer| offer.model == served.model).and_then(|offer| offer.class.as_deref());
         let Some(class) = class else {
@@ -66,18 +73,17 @@ impl Rule for CheaperModel {
         let mut compared = false;
         for (n, other) in others.take(OTHERS_MAX) {
             let Some(sums) = group(&mut self.sums, (Arc::clone(&served.model), n), &mut self.coverage.capped) else { continue };
-            match dearest(seen, other)? {
-                Ok(charge) => {
-                    sums.charge.add(seen.settled.id, seen.settled.charge, charge)?;
-                    compared = true;
-                }
+            let (id, charge) = (seen.settled.id, seen.settled.charge);
+            // One model that would be too dear to reckon does not keep the others from being compared.
+            let there = dearest(seen, other).unwrap_or(Err(TOO_LARGE));
+            match there.and_then(|there| sums.charge.add(id, charge, there).map_err(|_| TOO_LARGE)) {
+                Ok(()) => compared = true,
                 Err(reason) => *sums.excluded.entry(reason).or_default() += 1,
             }
             if self.costs
-                && let (Some(cost), Some(there)) = (seen.cost(), dearest_cost(seen, other)?)
+                && let (Some(cost), Ok(Some(there))) = (seen.cost(), dearest_cost(seen, other))
             {
-                sums.cost.add(seen.settled.id, cost, there)?;
-                compared = true;
+                compared |= sums.cost.add(id, cost, there).is_ok();
             }
         }
         if compared {
@@ -88,7 +94,7 @@ impl Rule for CheaperModel {
         Ok(())
     }
 
-    fn end(self: Box<Self>) -> Result<Findings, MoneyError> {
+    fn end(self: Box<Self>) -> Findings {
         let Self { offers, sums, coverage, .. } = *self;
         // Of each model the one that saves most; the first listed wins a tie.
         let mut best: BTreeMap<(Arc<str>, bool), (Pair, usize, u64)> = BTreeMap::new();
@@ -122,7 +128,7 @@ impl Rule for CheaperModel {
                 ]),
             }
         });
-        Ok(Findings { found: found.collect(), coverage })
+        Findings { found: found.collect(), coverage }
     }
 }
 

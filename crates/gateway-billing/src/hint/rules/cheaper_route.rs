@@ -9,7 +9,7 @@ use crate::{
         finding::{About, Basis, Coverage, Effect, Finding, Findings, Pair},
         offers::{Offer, Place},
         rule::Rule,
-        rules::group,
+        rules::{group, written_off},
         seen::Seen,
     },
     money::{MoneyError, Nano},
@@ -43,7 +43,14 @@ impl Rule for CheaperRoute {
         "cheaper_route"
     }
 
+    fn coverage(&mut self) -> &mut Coverage {
+        &mut self.coverage
+    }
+
     fn see(&mut self, seen: &Seen<'_>) -> Result<(), MoneyError> {
+        if written_off(seen, &mut self.coverage) {
+            return Ok(());
+        }
         let served = seen.settled.served;
         let Some(offer) = self.offers.iter().find(|offer| offer.model == served.model) else {
             self.coverage.exclude("model_not_routed");
@@ -75,7 +82,7 @@ impl Rule for CheaperRoute {
         Ok(())
     }
 
-    fn end(self: Box<Self>) -> Result<Findings, MoneyError> {
+    fn end(self: Box<Self>) -> Findings {
         let Self { offers, sums, coverage, .. } = *self;
         let mut best: HashMap<(Served, bool), (Pair, usize)> = HashMap::new();
         for ((served, n), both) in sums {
@@ -91,7 +98,7 @@ impl Rule for CheaperRoute {
             let offer = offers.iter().find(|offer| offer.model == served.0)?;
             Some(finding(served, is_cost, pair, &offer.places[n]))
         });
-        Ok(Findings { coverage, found: found.collect() })
+        Findings { coverage, found: found.collect() }
     }
 }
 

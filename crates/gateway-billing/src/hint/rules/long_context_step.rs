@@ -8,7 +8,7 @@ use crate::{
     hint::{
         finding::{About, Basis, Coverage, Effect, Finding, Findings, Pair},
         rule::Rule,
-        rules::group,
+        rules::{group, written_off},
         seen::Seen,
     },
     money::MoneyError,
@@ -37,11 +37,18 @@ impl Rule for LongContextStep {
         "long_context_step"
     }
 
+    fn coverage(&mut self) -> &mut Coverage {
+        &mut self.coverage
+    }
+
     fn see(&mut self, seen: &Seen<'_>) -> Result<(), MoneyError> {
+        if written_off(seen, &mut self.coverage) {
+            return Ok(());
+        }
         self.coverage.requests += 1;
         let input = seen.leaves.input_tokens();
         let steps = seen.price.terms().overrides.iter().filter_map(|entry| entry.when.input_tokens_over);
-        let Some(step) = steps.filter(|step| *step < input).max() else { return Ok(()) };
+        let Some(step) = steps.filter(|step| *step < input && differs_above(*step, seen)).max() else { return Ok(()) };
         let over = input - step;
         if over > step / ABOVE {
             return Ok(());
@@ -60,7 +67,7 @@ impl Rule for LongContextStep {
         Ok(())
     }
 
-    fn end(self: Box<Self>) -> Result<Findings, MoneyError> {
+    fn end(self: Box<Self>) -> Findings {
         let near = self.sums.into_iter().filter(|(_, above)| above.pair.tells());
         let found = near.map(|((model, step), above)| Finding {
             about: About { model: Some(model), ..About::default() },
@@ -77,6 +84,13 @@ impl Rule for LongContextStep {
                 ("tokens_to_trim_most".to_owned(), json!(above.most)),
             ]),
         });
-        Ok(Findings { found: found.collect(), coverage: self.coverage })
+        Findings { found: found.collect(), coverage: self.coverage }
     }
+}
+
+/// Whether text costs something else above a step than at it, in this request's tier and at its moment: a step may be of another
+/// tier or of hours that were over, and may change nothing but what was not used.
+fn differs_above(step: u64, seen: &Seen<'_>) -> bool {
+    let rate = |sku: &Sku, tokens| seen.price.rate_at(sku, tokens, seen.leaves.service_tier(), seen.settled.arrived_us);
+    [Sku::IN, Sku::OUT].iter().any(|sku| rate(sku, step) != rate(sku, step.saturating_add(1)))
 }

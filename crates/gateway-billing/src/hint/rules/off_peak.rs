@@ -9,7 +9,7 @@ use crate::{
     hint::{
         finding::{About, Basis, Coverage, Effect, Finding, Findings, Pair},
         rule::Rule,
-        rules::group,
+        rules::{group, written_off},
         seen::Seen,
     },
     money::MoneyError,
@@ -39,7 +39,14 @@ impl Rule for OffPeak {
         "off_peak"
     }
 
+    fn coverage(&mut self) -> &mut Coverage {
+        &mut self.coverage
+    }
+
     fn see(&mut self, seen: &Seen<'_>) -> Result<(), MoneyError> {
+        if written_off(seen, &mut self.coverage) {
+            return Ok(());
+        }
         let settled = seen.settled;
         if !seen.price.terms().overrides.iter().any(|entry| entry.when.window.is_some()) {
             self.coverage.exclude("same_at_all_hours");
@@ -65,7 +72,7 @@ impl Rule for OffPeak {
         movable.pair.add(settled.id, settled.charge, cheapest)
     }
 
-    fn end(self: Box<Self>) -> Result<Findings, MoneyError> {
+    fn end(self: Box<Self>) -> Findings {
         let dear = self.sums.into_iter().filter(|(_, movable)| movable.pair.tells());
         let found = dear.map(|(model, movable)| Finding {
             about: About { model: Some(model), ..About::default() },
@@ -78,6 +85,6 @@ impl Rule for OffPeak {
             ],
             details: Map::from_iter([("requests_at_dear_hours".to_owned(), json!(movable.dear))]),
         });
-        Ok(Findings { found: found.collect(), coverage: self.coverage })
+        Findings { found: found.collect(), coverage: self.coverage }
     }
 }

@@ -10,7 +10,7 @@ use crate::{
         finding::{About, Basis, Coverage, Effect, Finding, Findings, Pair, sum},
         memory::Memory,
         rule::Rule,
-        rules::group,
+        rules::{group, written_off},
         seen::Seen,
     },
     money::{MoneyError, Nano},
@@ -25,10 +25,18 @@ const TOKENS_MIN: u64 = 1_024;
 /// Prices repeated beginnings of prompts as read from a cache, and what would have had to be written for it.
 pub(in crate::hint) struct PromptCache {
     places: HashMap<Served, usize>,
-    /// Beginnings by place and hash, with what writing them would have cost, until that is counted.
-    written: Memory<Nano>,
+    /// Beginnings by place and hash.
+    written: Memory<Written>,
     sums: HashMap<usize, Repeats>,
     coverage: Coverage,
+}
+
+/// A beginning that a cache could have.
+struct Written {
+    /// When the answer ended that wrote it: until then nobody can count on it.
+    ended_us: i64,
+    /// What writing it would have cost, until that is counted.
+    premium: Nano,
 }
 
 /// Model, provider, upstream model: each place has a cache of its own.
@@ -53,7 +61,14 @@ impl Rule for PromptCache {
         "prompt_cache"
     }
 
+    fn coverage(&mut self) -> &mut Coverage {
+        &mut self.coverage
+    }
+
     fn see(&mut self, seen: &Seen<'_>) -> Result<(), MoneyError> {
+        if written_off(seen, &mut self.coverage) {
+            return Ok(());
+        }
         let Some(facts) = seen.facts else {
             self.coverage.not_known += 1;
             return Ok(());
@@ -75,32 +90,37 @@ impl Rule for PromptCache {
             .or_insert(next);
         let now_us = seen.settled.arrived_us;
         let Some(repeats) = group(&mut self.sums, place, &mut self.coverage.capped) else { return Ok(()) };
-        let known = levels.iter().rposition(|(hash, _)| self.written.get((place, *hash), now_us).is_some());
+        let known =
+            levels.iter().rposition(|(hash, _)| self.written.get((place, *hash), now_us).is_some_and(|written| written.ended_us <= now_us));
         let mut alternative = seen.settled.charge;
         if let Some(level) = known {
             let (hash, tokens) = levels[level];
             let read = tokens.min(seen.leaves.count(&Sku::IN));
             alternative = seen.priced(seen.price, &seen.leaves.moved(&Sku::IN, &Sku::IN_CACHE_READ, read))?;
-            if let Some(premium) = self.written.get((place, hash), now_us) {
-                alternative = sum(alternative, std::mem::take(premium))?;
+            if let Some(written) = self.written.get((place, hash), now_us) {
+                alternative = sum(alternative, std::mem::take(&mut written.premium))?;
             }
             repeats.tokens = repeats.tokens.saturating_add(read);
             repeats.requests += u64::from(read > 0);
         }
         for (n, (hash, tokens)) in levels.iter().enumerate() {
             let at = (place, *hash);
-            if known.is_some_and(|level| n <= level) && self.written.touch(at, now_us) {
+            if self.written.get(at, now_us).is_some() {
+                if known.is_some_and(|level| n <= level) {
+                    self.written.touch(at, now_us);
+                }
                 continue;
             }
             let written = seen.leaves.moved(&Sku::IN, &Sku::IN_CACHE_WRITE_5M, *tokens);
             let premium = seen.priced(seen.price, &written)?.checked_sub(seen.settled.charge).ok_or(MoneyError::TooLarge)?;
-            self.coverage.capped |= !self.written.put(at, now_us, premium.max(Nano::ZERO));
+            let written = Written { ended_us: seen.settled.ended_us, premium: premium.max(Nano::ZERO) };
+            self.coverage.capped |= !self.written.put(at, now_us, written);
         }
         repeats.input_tokens = repeats.input_tokens.saturating_add(seen.leaves.input_tokens());
         repeats.pair.add(seen.settled.id, seen.settled.charge, alternative)
     }
 
-    fn end(self: Box<Self>) -> Result<Findings, MoneyError> {
+    fn end(self: Box<Self>) -> Findings {
         let Self { places, mut sums, coverage, .. } = *self;
         let repeating = places.into_iter().filter_map(|(served, place)| Some((served, sums.remove(&place)?)));
         let found = repeating.filter(|(_, repeats)| repeats.pair.tells()).map(|((model, provider, upstream_model), repeats)| Finding {
@@ -121,7 +141,7 @@ impl Rule for PromptCache {
                 ("requests_repeated".to_owned(), json!(repeats.requests)),
             ]),
         });
-        Ok(Findings { found: found.collect(), coverage })
+        Findings { found: found.collect(), coverage }
     }
 }
 
