@@ -200,16 +200,7 @@ impl Admin {
     }
 
     async fn balance(&self, account: &str, request: &MountRequest) -> Result<Response<Bytes>, Fault> {
-        let mut mode = Mode::Live;
-        for (name, value) in request.query() {
-            mode = match (&*name, &*value) {
-                ("mode", "live") => Mode::Live,
-                ("mode", "test") => Mode::Test,
-                ("mode", _) => return Err(Fault::invalid("`mode` must be `live` or `test`").with_param("mode")),
-                (other, _) => return Err(unknown_parameter(other, "mode")),
-            };
-        }
-        json(StatusCode::OK, &self.ledger.balance(account, mode).await?)
+        json(StatusCode::OK, &self.ledger.balance(account, only_mode(request)?).await?)
     }
 
     async fn keys(&self, request: &MountRequest) -> Result<Response<Bytes>, Fault> {
@@ -288,6 +279,27 @@ fn json(status: StatusCode, body: &impl Serialize) -> Result<Response<Bytes>, Fa
         .header(header::CACHE_CONTROL, "no-store")
         .body(body.into())
         .map_err(|error| Fault::internal("the answer could not be written").with_source(error))
+}
+
+/// Which money a parameter `mode` names.
+fn mode_of(value: &str) -> Result<Mode, Fault> {
+    match value {
+        "live" => Ok(Mode::Live),
+        "test" => Ok(Mode::Test),
+        _ => Err(Fault::invalid("`mode` must be `live` or `test`").with_param("mode")),
+    }
+}
+
+/// The same where it is all that may be asked.
+fn only_mode(request: &MountRequest) -> Result<Mode, Fault> {
+    let mut mode = Mode::Live;
+    for (name, value) in request.query() {
+        match &*name {
+            "mode" => mode = mode_of(&value)?,
+            other => return Err(unknown_parameter(other, "mode")),
+        }
+    }
+    Ok(mode)
 }
 
 fn unknown_parameter(name: &str, known: &str) -> Fault {

@@ -11,7 +11,7 @@ use gateway_server::MountRequest;
 use http::{Method, Response, StatusCode};
 use serde::{Deserialize, Serialize};
 
-use super::{Admin, List, ModeName, json, parse, unknown_parameter};
+use super::{Admin, List, ModeName, json, only_mode, parse};
 
 /// Periods shown unless asked otherwise.
 const PERIODS: u32 = 50;
@@ -83,7 +83,7 @@ struct Ended {
 impl Admin {
     pub(super) async fn budgets(&self, account: &str, request: &MountRequest) -> Result<Response<Bytes>, Fault> {
         if request.head.method == Method::GET {
-            let mode = mode(request)?;
+            let mode = only_mode(request)?;
             let account = self.ledger.account(account).await?.id;
             return json(StatusCode::OK, &List { data: self.ledger.budgets(account, mode) });
         }
@@ -140,17 +140,4 @@ fn limit(text: &str) -> Result<Nano, Fault> {
     text.parse().map_err(|error| {
         Fault::invalid(format!("`limit_usd` must be a decimal amount such as \"20\" or \"0.50\": {error}")).with_param("limit_usd")
     })
-}
-
-fn mode(request: &MountRequest) -> Result<gateway_core::Mode, Fault> {
-    let mut mode = gateway_core::Mode::Live;
-    for (name, value) in request.query() {
-        mode = match (&*name, &*value) {
-            ("mode", "live") => gateway_core::Mode::Live,
-            ("mode", "test") => gateway_core::Mode::Test,
-            ("mode", _) => return Err(Fault::invalid("`mode` must be `live` or `test`").with_param("mode")),
-            (other, _) => return Err(unknown_parameter(other, "mode")),
-        };
-    }
-    Ok(mode)
 }

@@ -2,24 +2,15 @@
 
 use bytes::Bytes;
 use gateway_billing::{hint::HintAsk, report::Scope};
-use gateway_core::{Fault, Mode};
+use gateway_core::Fault;
 use gateway_server::MountRequest;
 use http::{Response, StatusCode};
 
-use super::{Admin, json};
+use super::{Admin, json, reports::narrowed};
 
 impl Admin {
     pub(super) async fn hints(&self, request: &MountRequest) -> Result<Response<Bytes>, Fault> {
-        let (mut account, mut mode, mut rest) = (None, Mode::Live, Vec::new());
-        for (name, value) in request.query() {
-            match (&*name, &*value) {
-                ("account", _) => account = Some(value.into_owned()),
-                ("mode", "live") => mode = Mode::Live,
-                ("mode", "test") => mode = Mode::Test,
-                ("mode", _) => return Err(Fault::invalid("`mode` must be `live` or `test`").with_param("mode")),
-                _ => rest.push((name.into_owned(), value.into_owned())),
-            }
-        }
+        let (account, mode, rest) = narrowed(request)?;
         let ask = HintAsk::parse(Scope::Operator(account), mode, &rest, self.ledger.clock().unix_us())?;
         json(StatusCode::OK, &*self.ledger.hints(ask).await?)
     }

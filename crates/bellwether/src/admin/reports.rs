@@ -10,22 +10,29 @@ use gateway_core::{Fault, Mode};
 use gateway_server::MountRequest;
 use http::Response;
 
-use super::Admin;
+use super::{Admin, mode_of};
 
 impl Admin {
     pub(super) async fn usage(&self, request: &MountRequest) -> Result<Response<Bytes>, Fault> {
-        let (mut account, mut mode, mut rest) = (None, Mode::Live, Vec::new());
-        for (name, value) in request.query() {
-            match (&*name, &*value) {
-                ("account", _) => account = Some(value.into_owned()),
-                ("mode", "live") => mode = Mode::Live,
-                ("mode", "test") => mode = Mode::Test,
-                ("mode", _) => return Err(Fault::invalid("`mode` must be `live` or `test`").with_param("mode")),
-                _ => rest.push((name.into_owned(), value.into_owned())),
-            }
-        }
+        let (account, mode, rest) = narrowed(request)?;
         let (rest, form) = form_of(rest)?;
         let ask = UsageAsk::parse(Scope::Operator(account), Currency::of(mode), &rest, self.ledger.clock().unix_us())?;
         Ok(render(&self.ledger.usage(ask).await?, form)?)
     }
+}
+
+/// An account or none, its money, and the parameters that say no more of whose.
+type Narrowed = (Option<String>, Mode, Vec<(String, String)>);
+
+/// Whom an operator asks about, and what else is asked.
+pub(super) fn narrowed(request: &MountRequest) -> Result<Narrowed, Fault> {
+    let (mut account, mut mode, mut rest) = (None, Mode::Live, Vec::new());
+    for (name, value) in request.query() {
+        match &*name {
+            "account" => account = Some(value.into_owned()),
+            "mode" => mode = mode_of(&value)?,
+            _ => rest.push((name.into_owned(), value.into_owned())),
+        }
+    }
+    Ok((account, mode, rest))
 }

@@ -7,7 +7,7 @@ use gateway_server::MountRequest;
 use http::{Method, Response, StatusCode};
 use serde::Deserialize;
 
-use super::{Admin, ModeName, json, parse, unknown_parameter};
+use super::{Admin, ModeName, json, mode_of, parse, unknown_parameter};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -44,9 +44,7 @@ fn mode_and_after(request: &MountRequest) -> Result<(Mode, Option<String>), Faul
     let (mut mode, mut after) = (Mode::Live, None);
     for (name, value) in request.query() {
         match (&*name, &*value) {
-            ("mode", "live") => mode = Mode::Live,
-            ("mode", "test") => mode = Mode::Test,
-            ("mode", _) => return Err(Fault::invalid("`mode` must be `live` or `test`").with_param("mode")),
+            ("mode", _) => mode = mode_of(&value)?,
             ("after", _) => after = Some(value.into_owned()),
             // Lists come in pages of a fixed size; what clients send with every list does no harm.
             ("limit", _) => {}
