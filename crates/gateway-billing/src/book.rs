@@ -232,6 +232,7 @@ fn minus(a: Nano, b: Nano) -> Nano {
 #[derive(Debug, Default)]
 pub struct Book {
     wallets: RwLock<HashMap<(OrgId, Currency), Arc<Wallet>>>,
+    by_id: RwLock<HashMap<i64, Arc<Wallet>>>,
 }
 
 impl Book {
@@ -241,8 +242,14 @@ impl Book {
         self.wallets.read().get(&(org, currency)).cloned()
     }
 
+    /// The wallet of this row.
+    pub(crate) fn of_id(&self, id: i64) -> Option<Arc<Wallet>> {
+        self.by_id.read().get(&id).cloned()
+    }
+
     /// Adds a wallet whose row is committed.
     pub(crate) fn insert(&self, wallet: Arc<Wallet>) {
+        self.by_id.write().insert(wallet.id, Arc::clone(&wallet));
         self.wallets.write().insert((wallet.org, wallet.currency), wallet);
     }
 

@@ -265,7 +265,7 @@ impl Ledger {
     /// What the caller hears, and whoever watches the budget.
     fn tell(&self, no: No) -> Refusal {
         if let (Refusal::Budget(refusal), Some((gauge, bounds))) = (&no.refusal, &no.budget) {
-            notice::refused(self.journal(), gauge, *bounds, refusal);
+            notice::refused(self.journal(), gauge, bounds.start, refusal);
         }
         no.refusal
     }

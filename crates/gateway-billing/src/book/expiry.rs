@@ -18,6 +18,8 @@ pub(super) struct Expiring {
     stays: BTreeMap<i64, Stay>,
     /// Taken from the balance, and not written yet.
     claimed: BTreeMap<i64, Nano>,
+    /// Holds since the database is being asked; none are noted while it is not.
+    fresh: Option<Vec<Earmark>>,
     /// Rung when a call has ended while something stayed.
     bell: Option<Arc<Notify>>,
 }
@@ -41,14 +43,22 @@ pub(crate) struct Due {
 }
 
 impl Wallet {
+    /// The database is asked now for what [`Wallet::expire`] gets: what is held from here on may not be in its answer.
+    pub(crate) fn expires_soon(&self) {
+        self.expiring.lock().fresh = Some(Vec::new());
+    }
+
     /// All that the database has of this wallet's expired credit, earliest first. What no call keeps goes now, the rest as they
     /// end, of which `bell` tells. Returns what is taken and not written, by date.
     pub(crate) fn expire(&self, due: &[Due], bell: &Arc<Notify>) -> Vec<(i64, Nano)> {
         let mut balance = self.balance.lock();
         let mut expiring = self.expiring.lock();
+        // Some of these the database has counted too. Too much stays then, until it is asked again; never too little.
+        let fresh = expiring.fresh.take().unwrap_or_default();
         let Expiring { stays, claimed, .. } = &mut *expiring;
+        let held = |due: &Due| fresh.iter().filter(|held| held.since < due.at).fold(due.held, |sum, held| plus(sum, held.amount));
         let in_balance = |due: &Due| minus(due.amount, claimed.get(&due.at).copied().unwrap_or_default());
-        *stays = due.iter().map(|due| (due.at, Stay { amount: in_balance(due), held: due.held })).collect();
+        *stays = due.iter().map(|due| (due.at, Stay { amount: in_balance(due), held: held(due) })).collect();
         expiring.bell = Some(Arc::clone(bell));
         expiring.claim(&mut balance);
         expiring.claimed.iter().map(|(at, amount)| (*at, *amount)).collect()
@@ -74,7 +84,11 @@ impl Wallet {
 
     /// A call holds money now.
     pub(super) fn kept_by(&self, held: Earmark) {
-        for stay in self.expiring.lock().of(held) {
+        let mut expiring = self.expiring.lock();
+        if let Some(fresh) = &mut expiring.fresh {
+            fresh.push(held);
+        }
+        for stay in expiring.of(held) {
             stay.held = plus(stay.held, held.amount);
         }
     }

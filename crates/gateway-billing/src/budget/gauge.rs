@@ -5,7 +5,7 @@ use std::{collections::VecDeque, sync::Arc};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
-use super::{Bounds, BudgetRefusal, QUARTER_US, Spec, Terms, left};
+use super::{Bounds, BudgetRefusal, QUARTER_US, Rule, Spec, Terms, left};
 use crate::money::{Money, Nano};
 
 /// One subject's spending under one budget.
@@ -96,12 +96,14 @@ impl Gauge {
         self.periods.lock().0.iter().all(|count| count.spent == 0 && count.held == 0)
     }
 
-    /// Somebody is told that the period that began then has refused; returns the figure to store, or `None` if it was told before.
-    pub(crate) fn tell_refused(&self, start: i64) -> Option<u16> {
+    /// Somebody is told that the period that began then has refused, unless it was told before. `queue` gets its bounds and
+    /// the figure to store, runs under the lock and must only queue the row.
+    pub(crate) fn tell_refused(&self, start: i64, queue: impl FnOnce(Bounds, u16)) {
         let mut periods = self.periods.lock();
-        let count = periods.begun(start).filter(|count| !count.refused)?;
-        count.refused = true;
-        Some(count.told())
+        if let Some(count) = periods.begun(start).filter(|count| !count.refused) {
+            count.refused = true;
+            queue(count.bounds, count.told());
+        }
     }
 
     /// Sets the cap of what is running. `alerted` is set so that levels passed already are not told again.
@@ -113,12 +115,17 @@ impl Gauge {
         }
     }
 
-    /// Ends the running period now: the rule that made it no longer holds.
-    pub(crate) fn cut(&self, now_us: i64) {
+    /// Ends what runs and was made by a rule that no longer holds; returns the starts of what was ended. A period that the new
+    /// rule has begun meanwhile ends when that rule says, and stays.
+    pub(crate) fn cut(&self, now_us: i64, new: &Rule) -> Vec<i64> {
+        let end = new.bounds(now_us).end;
         let mut periods = self.periods.lock();
-        for count in periods.0.iter_mut().filter(|count| count.bounds.end > now_us && count.bounds.start < now_us) {
+        let running = |count: &&mut Count| count.bounds.end > now_us && count.bounds.start < now_us && count.bounds.end != end;
+        let ended = periods.0.iter_mut().filter(running).map(|count| {
             count.bounds.end = now_us;
-        }
+            count.bounds.start
+        });
+        ended.collect()
     }
 
     /// What identifies a period of it to somebody outside.

@@ -366,7 +366,7 @@ impl Open {
         let charge = draft.charge;
         let wallet = &self.held.wallet;
         let served = draft.served.clone();
-        let money = (self.held.earmark(), charge, self.overrun());
+        let money = (self.held.earmark(), charge, self.overrun(draft.attempt));
         let taken = claim::settle(&self.held.budgets, wallet, money, (&served.provider, &served.model), |taken, counted| {
             self.push_end(End::Settled { draft: Box::new(draft), taken, counted, estimated: false }, attempts, ended_at, slot);
         });
@@ -376,9 +376,10 @@ impl Open {
         taken
     }
 
-    /// How far the charge may pass the hold: with what failed attempts may have cost, never past the caller's own limit.
-    pub(super) fn overrun(&self) -> Overrun {
-        self.guard.as_ref().map_or(Overrun::FromBalance, |guard| Overrun::UpTo(guard.left(self.spent())))
+    /// How far the charge for an attempt may pass the hold: with what the others may have cost, never past the caller's own
+    /// limit.
+    pub(super) fn overrun(&self, attempt: u32) -> Overrun {
+        self.guard.as_ref().map_or(Overrun::FromBalance, |guard| Overrun::UpTo(guard.left(self.spent_but(Some(attempt)))))
     }
 
     /// `abandoned` is what is noted against the key's allowance.

@@ -97,11 +97,11 @@ impl Ledger {
         let money = |amount| Money::new(amount, wallet.currency());
         // The caller's own limit on the cost shortens an answer further.
         let guard = Guard::of(&request);
-        let limits: Vec<u32> = (0..request.candidates.len())
-            .map(|n| guard.as_ref().and_then(|guard| guard.limit_at_first(n, size.output_limit)).unwrap_or(size.output_limit))
-            .collect();
-        let output_limit = limits.iter().copied().max().unwrap_or(size.output_limit);
+        let limits = (0..request.candidates.len())
+            .map(|n| guard.as_ref().and_then(|guard| guard.limit_at_first(n, size.output_limit)).unwrap_or(size.output_limit));
         let candidates = request.candidates.iter().zip(limits).map(|(candidate, limit)| self.one(&request, size, candidate, limit));
+        let candidates: Vec<Candidate> = candidates.collect::<Result<_, _>>()?;
+        let output_limit = candidates.iter().map(|candidate| candidate.output_limit).max().unwrap_or(size.output_limit);
         Ok(Some(Estimate {
             object: "estimate",
             model: request.requested_model.clone(),
@@ -110,7 +110,7 @@ impl Ledger {
             available: money(available),
             would_be_admitted: within_limit && within_budgets && within_funds,
             refusals,
-            candidates: candidates.collect::<Result<_, _>>()?,
+            candidates,
         }))
     }
 

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     money::{Currency, Money, Nano, Ppm},
-    price::{PriceVersion, UsageBound, WorstRates, worst_rates},
+    price::{UsageBound, WorstRates, worst_rates},
     usage::BytesPerToken,
 };
 
@@ -44,7 +44,8 @@ pub(super) struct Guard {
 #[derive(Debug)]
 struct Worst {
     rates: WorstRates,
-    /// The provider's own rates, where it bills in the money of the call: an attempt that fails is counted at these.
+    /// What an attempt that fails is counted at: the provider's own rates, or where it has no list, ours without the plan's
+    /// factor. None where it bills in other money.
     cost: Option<WorstRates>,
     input: UsageBound,
     output_max: Option<u32>,
@@ -131,8 +132,9 @@ impl Worst {
         let input = most_input(&request.input);
         let total = input.input_tokens.saturating_add(input.media_tokens);
         let rates = |price| worst_rates(price, total, request.received_at, reach(request));
-        let same_money = |cost: &&Arc<PriceVersion>| cost.currency() == Currency::of(request.mode);
-        let cost = candidate.cost.as_ref().filter(same_money).map(|cost| rates(cost));
+        let own_money = Currency::of(request.mode);
+        let billed_by = candidate.cost.as_ref().unwrap_or(&candidate.price);
+        let cost = Some(billed_by).filter(|list| candidate.cost.is_none() || list.currency() == own_money).map(|list| rates(list));
         Self { rates: rates(&candidate.price), cost, input, output_max: candidate.deployment.limits.output_tokens_max }
     }
 

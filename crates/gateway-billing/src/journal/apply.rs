@@ -190,7 +190,7 @@ impl<'b> Rows<'b> {
         }
         settling.sort_unstable_by_key(|settling| settling.held.id);
         post(connection, statements, state, now_us, &sums, &settling)?;
-        sums.rollups.write(statements, now_us)?;
+        sums.rollups.write(statements, state.posted_at(now_us))?;
         sums.counts.write(connection, statements, now_us)
     }
 }

@@ -123,6 +123,11 @@ impl State {
         Ok(())
     }
 
+    /// When something is posted now: a clock that was set back must not post into a month that is stated.
+    pub(super) fn posted_at(&self, now_us: i64) -> i64 {
+        now_us.max(self.stated_until)
+    }
+
     /// The account's row, made if it is the first time.
     pub(super) fn account(&mut self, connection: &Connection, key: &AccountKey) -> Result<i64, LedgerError> {
         if let Some(id) = self.accounts.get(key) {
@@ -163,6 +168,7 @@ impl State {
         entry: &Entry<'_>,
         hash_rest: impl FnOnce(&mut TxnHasher),
     ) -> Result<i64, LedgerError> {
+        let at = self.posted_at(at);
         check_balanced(&entry.postings)?;
         let id = self.next_txn;
         let texts = [entry.kind, entry.idem, entry.reason.unwrap_or(""), entry.actor.unwrap_or("")];

@@ -4,10 +4,7 @@ mod load;
 mod rows;
 mod view;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicI64, Ordering},
-};
+use std::sync::{Arc, Weak};
 
 use gateway_core::{KeyId, Mode, OrgId, TeamId, UserId};
 use sqlx::Row as _;
@@ -15,7 +12,7 @@ use sqlx::Row as _;
 pub(super) use self::load::load;
 pub use self::view::{BudgetNow, BudgetPeriodView, BudgetView};
 use self::{
-    rows::{checked_cap, checked_levels, checked_name, cut, insert, update},
+    rows::{checked_cap, checked_levels, checked_name, end_period, insert, update},
     view::{now, view},
 };
 use super::{Ledger, accounts::rfc3339};
@@ -25,11 +22,22 @@ use crate::{
         index::{Budget, Spender, Standing},
     },
     error::LedgerError,
+    journal::Journal,
     money::{Currency, Money, Nano},
 };
 
 /// Levels at which somebody is told unless the budget says otherwise, in percent of its cap.
 pub const ALERT_LEVELS: [u16; 3] = [50, 80, 100];
+
+/// A hold that was queued before its period ended in memory may have begun the row since, with the end of the old rule: these
+/// rows end in the database when they did in memory.
+fn cut_again(journal: &Weak<Journal>, id: BudgetId, ended: Vec<(Box<str>, i64)>, at: i64) {
+    if let Some(journal) = journal.upgrade()
+        && !ended.is_empty()
+    {
+        journal.tell(move |scope| ended.iter().try_for_each(|(subject, start)| end_period(scope, id, (subject, *start), at)));
+    }
+}
 
 /// Whether a budget refuses or only tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -146,24 +154,25 @@ impl Ledger {
         let stricter = Terms { cap: terms.cap.min(old.cap), hard: terms.hard || old.hard, ..Terms::clone(&old) };
         self.recap(&budget, stricter);
         let (theirs, written, clock) = (Arc::clone(&budget), terms.clone(), Arc::clone(&self.clock));
-        let cut_at = Arc::new(AtomicI64::new(0));
-        let cut_then = Arc::clone(&cut_at);
+        let journal = Arc::downgrade(&self.journal);
         let changed = self
             .journal
             .exec(move |scope| {
                 update(scope, id, &written, ends_running)?;
                 let (budget, terms, clock) = (Arc::clone(&theirs), written.clone(), Arc::clone(&clock));
-                let cut_then = Arc::clone(&cut_then);
+                let journal = Weak::clone(&journal);
                 scope.after_commit(move || {
                     let now_us = clock.unix_us();
-                    cut_then.store(now_us, Ordering::Relaxed);
                     budget.terms.store(Arc::new(terms.clone()));
-                    for gauge in budget.gauges() {
-                        if ends_running {
-                            gauge.cut(now_us);
-                        }
-                        gauge.recap(now_us, &terms);
+                    let gauges = budget.gauges();
+                    if ends_running {
+                        let ended = gauges.iter().flat_map(|gauge| {
+                            let starts = gauge.cut(now_us, &terms.rule);
+                            starts.into_iter().map(|start| (gauge.subject.clone(), start)).collect::<Vec<_>>()
+                        });
+                        cut_again(&journal, id, ended.collect(), now_us);
                     }
+                    gauges.iter().for_each(|gauge| gauge.recap(now_us, &terms));
                 });
                 Ok(())
             })
@@ -171,11 +180,6 @@ impl Ledger {
         if let Err(error) = changed {
             self.recap(&budget, Terms::clone(&old));
             return Err(error);
-        }
-        if ends_running {
-            // A hold that was queued before the period ended in memory has begun its row since, with the end of the old rule.
-            let at = cut_at.load(Ordering::Relaxed);
-            self.journal.exec(move |scope| cut(scope, id, at)).await?;
         }
         self.budget_view(id)
     }

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use gateway_core::{Clock, OrgId};
+use gateway_core::Clock;
 use parking_lot::Mutex;
 use rusqlite::{Connection, params};
 use serde_json::json;
@@ -21,7 +21,7 @@ use crate::{
     book::{Book, Due, Wallet},
     error::LedgerError,
     journal::{AccountKey, Entry, Journal, OPERATOR, Scope, code},
-    money::{Currency, Money, Nano},
+    money::{Money, Nano},
     outbox,
 };
 
@@ -160,39 +160,40 @@ impl Sweeper {
         let journal = self.journal.upgrade().ok_or(LedgerError::Stopped)?;
         let all: Vec<i64> = waiting.iter().copied().collect();
         for wallets in all.chunks(BATCH) {
-            let found = found(&journal, wallets.to_vec(), now_us).await?;
+            let wallets: Vec<_> = wallets.iter().filter_map(|id| self.book.of_id(*id)).collect();
+            wallets.iter().for_each(|wallet| wallet.expires_soon());
+            let found = found(&journal, wallets.iter().map(|wallet| wallet.id()).collect(), now_us).await?;
             let mut claims = Vec::new();
-            for found in &found {
+            for (wallet, found) in wallets.iter().zip(found) {
                 // One with nothing due is told so too: what was left there has been spent.
-                claims.extend(self.claims(found));
+                let taken = wallet.expire(&found.due, &self.agenda.bell);
+                claims.extend(taken.into_iter().map(|(at, amount)| Claim { wallet: Arc::clone(wallet), at, amount }));
                 if found.due.is_empty() {
-                    waiting.remove(&found.wallet);
+                    waiting.remove(&wallet.id());
+                    // After a step of the clock backwards a date is ahead again.
+                    found.next.into_iter().for_each(|at| self.agenda.note(at, wallet.id()));
                 }
             }
-            let written = match expire(&journal, claims.clone()).await {
-                Err(error) if error.is_down() => Err(error),
+            match expire(&journal, &claims).await {
+                Ok(written) => give_back(&claims, &written),
+                Err(error) if error.is_down() => {
+                    give_back(&claims, &[]);
+                    return Err(error);
+                }
                 // One of them breaks a rule of the database: each alone, so that it stops no other.
-                Err(_) => one_by_one(&journal, claims, waiting).await,
-                written => written.map(drop),
-            };
-            written?;
+                Err(_) => one_by_one(&journal, claims, waiting).await?,
+            }
         }
         Ok(())
     }
-
-    fn claims(&self, found: &Found) -> Vec<Claim> {
-        let Some(wallet) = self.book.wallet(found.org, found.currency) else { return Vec::new() };
-        let taken = wallet.expire(&found.due, &self.agenda.bell);
-        taken.into_iter().map(|(at, amount)| Claim { wallet: Arc::clone(&wallet), at, amount }).collect()
-    }
 }
 
-/// What the database has of expired credit in one wallet, earliest first.
+/// What the database has of credit with a date in one wallet.
 struct Found {
-    wallet: i64,
-    org: OrgId,
-    currency: Currency,
+    /// Expired, earliest first.
     due: Vec<Due>,
+    /// The next date ahead.
+    next: Option<i64>,
 }
 
 /// Expired credit of one date that is taken from a wallet in memory.
@@ -207,54 +208,66 @@ struct Claim {
 async fn found(journal: &Journal, wallets: Vec<i64>, now_us: i64) -> Result<Vec<Found>, LedgerError> {
     journal
         .exec(move |scope| {
-            let mut owner = scope.connection().prepare_cached("SELECT org, currency FROM wallet WHERE id = ?1")?;
-            let mut lots = scope.connection().prepare_cached(
+            let mut expired = scope.connection().prepare_cached(
                 "SELECT l.expires_at, SUM(l.remaining), \
                  (SELECT COALESCE(SUM(h.amount), 0) FROM hold h WHERE h.wallet = ?1 AND h.state = 0 AND h.created_at < l.expires_at) \
                  FROM lot l WHERE l.wallet = ?1 AND l.remaining > 0 AND l.expires_at <= ?2 GROUP BY l.expires_at ORDER BY l.expires_at",
             )?;
-            let mut found = Vec::new();
+            let mut ahead = scope
+                .connection()
+                .prepare_cached("SELECT MIN(expires_at) FROM lot WHERE wallet = ?1 AND remaining > 0 AND expires_at > ?2")?;
+            let mut found = Vec::with_capacity(wallets.len());
             for wallet in &wallets {
-                let (org, currency) = owner.query_row([wallet], |row| Ok((row.get(0)?, row.get::<_, String>(1)?)))?;
-                let Some(currency) = Currency::new(&currency) else { continue };
-                let rows = lots.query_map([*wallet, now_us], |row| {
+                let rows = expired.query_map([*wallet, now_us], |row| {
                     Ok(Due { at: row.get(0)?, amount: Nano::new(row.get(1)?), held: Nano::new(row.get(2)?) })
                 })?;
                 let due = rows.collect::<Result<_, _>>()?;
-                found.push(Found { wallet: *wallet, org: OrgId::from_bytes(org), currency, due });
+                found.push(Found { due, next: ahead.query_row([*wallet, now_us], |row| row.get(0))? });
             }
             Ok(found)
         })
         .await
 }
 
-/// Writes the claims in one commit, and gives back what had been spent before; or all of it, if nothing could be written.
-async fn expire(journal: &Journal, claims: Vec<Claim>) -> Result<Vec<Nano>, LedgerError> {
+/// Writes the claims in one commit; returns what of each was still there.
+async fn expire(journal: &Journal, claims: &[Claim]) -> Result<Vec<Nano>, LedgerError> {
     if claims.is_empty() {
         return Ok(Vec::new());
     }
-    let job = claims.clone();
-    let written = journal.exec(move |scope| job.iter().map(|claim| write(scope, claim)).collect::<Result<Vec<_>, _>>()).await;
+    let job = claims.to_vec();
+    journal.exec(move |scope| job.iter().map(|claim| write(scope, claim)).collect()).await
+}
+
+/// What of the claims was not written, because it had been spent before or could not be, is the wallets' again.
+fn give_back(claims: &[Claim], written: &[Nano]) {
     for (n, claim) in claims.iter().enumerate() {
-        let gone = written.as_ref().ok().and_then(|written| written.get(n)).copied().unwrap_or(Nano::ZERO);
-        claim.wallet.expired(claim.at, claim.amount, gone);
+        claim.wallet.expired(claim.at, claim.amount, written.get(n).copied().unwrap_or_default());
     }
-    written
 }
 
 async fn one_by_one(journal: &Journal, claims: Vec<Claim>, waiting: &mut BTreeSet<i64>) -> Result<(), LedgerError> {
+    let mut down = None;
     for claim in claims {
-        let wallet = claim.wallet.id();
-        match expire(journal, vec![claim]).await {
-            Err(error) if error.is_down() => return Err(error),
+        let claim = [claim];
+        let written = match &down {
+            None => expire(journal, &claim).await,
+            Some(_) => Ok(Vec::new()),
+        };
+        match written {
+            Ok(written) => give_back(&claim, &written),
             Err(error) => {
+                give_back(&claim, &[]);
+                if error.is_down() {
+                    down = Some(error);
+                    continue;
+                }
+                let wallet = claim[0].wallet.id();
                 tracing::error!(%error, wallet, "expired credit could not be taken out of the books; this is a bug");
                 waiting.remove(&wallet);
             }
-            Ok(_) => {}
         }
     }
-    Ok(())
+    down.map_or(Ok(()), Err)
 }
 
 /// Takes up to the claimed amount from the wallet's lots of that date; returns how much it was.

@@ -57,8 +57,11 @@ pub(crate) async fn issue(journal: &Journal, path: &std::path::Path, whose: Whos
 
 /// `false`: it has been issued before.
 fn insert(scope: &mut Scope<'_>, derived: &Derived) -> Result<bool, LedgerError> {
-    let connection = scope.connection();
     let place = &derived.place;
+    if scope.now_us() < place.end {
+        return Err(LedgerError::conflict("the clock was set back to before the end of the month; try again when it is over"));
+    }
+    let connection = scope.connection();
     let before: Option<(i64, i64)> = connection
         .prepare_cached("SELECT end_at, closing FROM statement WHERE wallet = ?1 ORDER BY start_at DESC LIMIT 1")?
         .query_row([place.wallet], |row| Ok((row.get(0)?, row.get(1)?)))

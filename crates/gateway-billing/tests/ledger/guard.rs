@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use gateway_billing::{
     hold::{AdmitRequest, Billing, FinalUsage, OutputAsk, PinnedPlan, PricedCandidate},
-    money::Nano,
+    ledger::NewPlanVersion,
+    money::{Nano, Ppm},
     price::{PriceKey, SELL_BOOK},
 };
 use gateway_core::{
-    Attempt, AttemptEnd, Deployment, FaultKind, InputSize, PartialUsage, Reached, Usage,
+    Attempt, AttemptEnd, Deployment, FaultKind, InputSize, Mode, PartialUsage, Reached, Usage,
     testing::{TestCall, deployment},
 };
 
@@ -77,10 +78,20 @@ async fn no_chain_of_attempts_passes_the_limit_though_each_uses_all_it_may() {
     let stage = Stage::new(1_000_000_000_000).await;
     let places = ["model", "dear"].map(|model| Arc::new(deployment(model, "house")));
     let call = TestCall::to("model").build();
+    let half = NewPlanVersion {
+        plan: "half".to_owned(),
+        multiplier: Ppm::new(500_000).unwrap(),
+        effective_from: None,
+        idempotency_key: "half".to_owned(),
+    };
+    stage.ledger.publish_plan(half).await.unwrap();
+    stage.ledger.put_on_plan("Acme", "half").await.unwrap();
+    let half = stage.ledger.tariff(stage.org, Mode::Live, stage.ledger.clock().unix_us()).plan;
     let mut dice = Dice(20_261_123);
     let (mut served, mut vetoed, mut close, mut failed) = (0, 0, 0, 0);
     for n in 0..400 {
-        let request = request(&stage, &places, &mut dice);
+        let plan = if dice.below(2) == 0 { half } else { PinnedPlan::DEFAULT };
+        let request = AdmitRequest { plan, ..request(&stage, &places, &mut dice) };
         let most = request.max_total_cost.unwrap().get();
         let admission = stage.ledger.try_admit(&request).unwrap();
         assert!(admission.amount().get() <= most, "no more is held than the call can cost");

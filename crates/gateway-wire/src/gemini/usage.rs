@@ -47,8 +47,12 @@ pub(super) fn decode(wire: &RawValue) -> Usage {
     let (tool, thoughts) = (count(wire.tool_use_prompt_token_count), count(wire.thoughts_token_count));
     let prompt = sent.unwrap_or(0);
     let reported_input = prompt.saturating_add(tool.unwrap_or(0));
-    let candidates =
-        count(wire.candidates_token_count).unwrap_or_else(|| minus(total.unwrap_or(0), &[reported_input, thoughts.unwrap_or(0)]));
+    let stated = count(wire.candidates_token_count);
+    if stated.is_none() && sent.is_none() && wire.prompt_token_count.is_some() {
+        // A prompt that cannot be read: what it leaves of the total is not all output, and so nothing is said of either.
+        return usage;
+    }
+    let candidates = stated.unwrap_or_else(|| minus(total.unwrap_or(0), &[reported_input, thoughts.unwrap_or(0)]));
 
     let by_kind = Modalities::of(wire.prompt_tokens_details);
     let cached_by = Modalities::of(wire.cache_tokens_details);

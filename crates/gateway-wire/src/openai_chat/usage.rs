@@ -37,7 +37,9 @@ pub(super) fn decode(usage: Json<'_>) -> Usage {
     let less = |total: u64, part: Option<u64>| total.saturating_sub(part.unwrap_or(0));
     // The floor matters: Azure's Grok reports more cached tokens than prompt tokens. DeepSeek states what is left as well,
     // and that need not be what is left.
-    let missed = fields.take_count("prompt_cache_miss_tokens").or(prompt.map(|prompt| less(prompt, read.most)));
+    // Where neither hits nor misses are counted, a prompt was not free of tokens for that.
+    let missed = fields.take_count("prompt_cache_miss_tokens").filter(|missed| *missed > 0 || read.most.is_some_and(|read| read > 0));
+    let missed = missed.or(prompt.map(|prompt| less(prompt, read.most)));
     let fresh = missed.map(|missed| less(missed, write.most));
     // Cached tokens may be sound or pictures.
     let untold = read.most.unwrap_or(0).saturating_add(write.most.unwrap_or(0));

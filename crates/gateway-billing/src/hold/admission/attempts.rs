@@ -98,9 +98,9 @@ impl Open {
         }
     }
 
-    /// What the attempts so far may have cost, in the money of the call: a provider that bills in another is taken at our own
-    /// price.
-    pub(super) fn spent(&self) -> Nano {
+    /// What the attempts so far, but one, may have cost, in the money of the call: a provider that bills in another is taken at
+    /// our own price.
+    pub(super) fn spent_but(&self, one: Option<u32>) -> Nano {
         let currency = self.held.wallet.currency();
         let cost = |trying: &Trying| {
             let draft = billable(trying).and_then(|seen| self.draft(&trying.deployment, seen));
@@ -108,7 +108,7 @@ impl Open {
         };
         // Pricing an attempt looks at the attempts again, so the lock must be free by then.
         let attempts = self.attempts.lock().clone();
-        Nano::checked_sum(attempts.iter().map(cost)).unwrap_or(Nano::MAX)
+        Nano::checked_sum(attempts.iter().filter(|trying| Some(trying.n) != one).map(cost)).unwrap_or(Nano::MAX)
     }
 
     /// What a provider may bill for an attempt that nobody pays us for: as reported, else estimated.
@@ -143,7 +143,7 @@ impl AttemptLog for Open {
     fn may_start(&self, attempt: &mut Attempt) -> Result<(), Fault> {
         let Some(guard) = &self.guard else { return Ok(()) };
         let place = self.candidates.iter().position(|candidate| candidate.deployment.id == attempt.deployment.id);
-        guard.admit(place.unwrap_or(usize::MAX), self.spent(), attempt)
+        guard.admit(place.unwrap_or(usize::MAX), self.spent_but(None), attempt)
     }
 
     fn price(&self, deployment: &Arc<Deployment>, used: &Used) -> Option<Box<str>> {

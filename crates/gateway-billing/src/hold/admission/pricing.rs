@@ -26,7 +26,7 @@ impl Open {
     pub(super) fn foresee(&self, deployment: &Arc<Deployment>, used: &Used) -> Option<Nano> {
         let usage = last_word(&used.usage, used.is_final, used.content_bytes);
         let draft = self.draft(deployment, &usage)?;
-        let paid = self.held.wallet.payable(self.held.amount, draft.charge, self.overrun());
+        let paid = self.held.wallet.payable(self.held.amount, draft.charge, self.overrun(draft.attempt));
         *self.told.lock() = Some(Told { deployment: Arc::clone(deployment), usage, draft });
         Some(paid)
     }

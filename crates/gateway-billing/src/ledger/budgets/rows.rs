@@ -73,7 +73,8 @@ pub(super) fn update(scope: &CommitScope<'_>, id: BudgetId, terms: &Terms, ends_
         params![id.0, &*terms.name, terms.cap, terms.hard, json(&terms.rule.written)?, json(&terms.alerts)?],
     )?;
     if ends_running {
-        cut(scope, id, now_us)?;
+        connection
+            .execute("UPDATE budget_period SET end_at = ?2 WHERE budget = ?1 AND end_at > ?2 AND start_at < ?2", params![id.0, now_us])?;
     }
     // What is spent or held above a lower cap is recorded, so that the cap still means something for what follows.
     let mut periods = connection.prepare(
@@ -90,10 +91,10 @@ pub(super) fn update(scope: &CommitScope<'_>, id: BudgetId, terms: &Terms, ends_
     Ok(())
 }
 
-/// Ends every period that runs at this moment.
-pub(super) fn cut(scope: &CommitScope<'_>, id: BudgetId, at: i64) -> Result<(), LedgerError> {
-    let sql = "UPDATE budget_period SET end_at = ?2 WHERE budget = ?1 AND end_at > ?2 AND start_at < ?2";
-    scope.connection().execute(sql, params![id.0, at])?;
+/// Ends the period of a subject that began at `start`, if it runs longer than to `at`.
+pub(super) fn end_period(scope: &CommitScope<'_>, id: BudgetId, (subject, start): (&str, i64), at: i64) -> Result<(), LedgerError> {
+    let sql = "UPDATE budget_period SET end_at = ?4 WHERE budget = ?1 AND subject = ?2 AND start_at = ?3 AND end_at > ?4";
+    scope.connection().prepare_cached(sql)?.execute(params![id.0, subject, start, at])?;
     Ok(())
 }
 
