@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use gateway_core::{Clock, KeyId, KeyRefusal, KeyStore, Mode, ModelAllowList, OrgId, Principal, Secret, TeamId, UserId};
 use parking_lot::RwLock;
 use ring::hmac;
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension as _};
 
 pub(crate) use self::{format::make, secret::server_secret};
 use crate::error::LedgerError;
@@ -134,6 +134,14 @@ pub(crate) fn allow_list(models: Option<&str>) -> ModelAllowList {
         None => ModelAllowList::All,
         Some(json) => ModelAllowList::Only(serde_json::from_str::<Vec<Box<str>>>(json).unwrap_or_default().into()),
     }
+}
+
+/// The models that a key may use; one that only another store knows may use all.
+pub(crate) fn models_of(connection: &Connection, key: &KeyId) -> rusqlite::Result<ModelAllowList> {
+    let models = connection
+        .query_row("SELECT models FROM api_key WHERE id = ?1", [&key.as_bytes()[..]], |row| row.get::<_, Option<String>>(0))
+        .optional()?;
+    Ok(allow_list(models.flatten().as_deref()))
 }
 
 pub(crate) fn from_us(us: i64) -> SystemTime {

@@ -37,6 +37,9 @@ use crate::{
 /// Most scans at once: each keeps a core busy, and calls need the others.
 const SCANS_MAX: usize = 2;
 
+/// Most more of them that operators ask for: accounts that scan all the time must not keep operators from looking.
+const OPERATOR_SCANS_MAX: usize = 1;
+
 /// When to come again after having been turned away.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 
@@ -59,15 +62,18 @@ pub struct Scan {
     pub team: Option<TeamId>,
     /// Only with this tag, the caller's own name for the person behind the request.
     pub tag: Option<String>,
+    /// Whether an operator asks, and not the account.
+    pub by_operator: bool,
     /// For how long it may read.
     pub within: Duration,
 }
 
 impl Scan {
-    /// Every settlement of these wallets in a period, for at most 45 seconds.
+    /// Every settlement of these wallets in a period, for at most 45 seconds. All accounts are an operator's to read.
     #[must_use]
     pub fn of(currency: Currency, org: Option<OrgId>, from_us: i64, to_us: i64) -> Self {
-        Self { currency, org, from_us, to_us, model: None, key: None, team: None, tag: None, within: Duration::from_secs(45) }
+        let (by_operator, within) = (org.is_none(), Duration::from_secs(45));
+        Self { currency, org, from_us, to_us, model: None, key: None, team: None, tag: None, by_operator, within }
     }
 }
 
@@ -84,12 +90,14 @@ pub enum Covered {
 #[derive(Debug)]
 pub(crate) struct Scans {
     places: Arc<Semaphore>,
+    operators: Arc<Semaphore>,
     accounts: Arc<Mutex<HashSet<OrgId>>>,
 }
 
 impl Default for Scans {
     fn default() -> Self {
-        Self { places: Arc::new(Semaphore::new(SCANS_MAX)), accounts: Arc::default() }
+        let places = |count| Arc::new(Semaphore::new(count));
+        Self { places: places(SCANS_MAX), operators: places(OPERATOR_SCANS_MAX), accounts: Arc::default() }
     }
 }
 
@@ -101,10 +109,13 @@ struct Turn {
 }
 
 impl Scans {
-    fn turn(&self, org: Option<OrgId>) -> Result<Turn, LedgerError> {
+    fn turn(&self, scan: &Scan) -> Result<Turn, LedgerError> {
         let occupied = || LedgerError::Occupied { retry_after: RETRY_AFTER };
-        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| occupied())?;
-        // One account never takes all places from the others.
+        let free = |places: &Arc<Semaphore>| Arc::clone(places).try_acquire_owned().ok();
+        let kept = if scan.by_operator { free(&self.operators) } else { None };
+        let place = kept.or_else(|| free(&self.places)).ok_or_else(occupied)?;
+        // One account never takes all places from the others; what an operator asks about it is not its own asking.
+        let org = scan.org.filter(|_| !scan.by_operator);
         if org.is_some_and(|org| !self.accounts.lock().insert(org)) {
             return Err(occupied());
         }
@@ -160,7 +171,7 @@ impl Ledger {
         T: Send + 'static,
         F: FnMut(&mut T, &Settled<'_>) -> Result<(), LedgerError> + Send + 'static,
     {
-        let turn = self.scans().turn(scan.org)?;
+        let turn = self.scans().turn(&scan)?;
         self.flush().await;
         let waiting = Waiting(Arc::default());
         let deadline = self.clock().monotonic() + scan.within;

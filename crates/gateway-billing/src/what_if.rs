@@ -61,6 +61,7 @@ impl Ledger {
             key: scope.key,
             team: scope.team,
             tag: ask.filter.tag.clone(),
+            by_operator: ask.is_operators(),
             within,
             ..Scan::of(Currency::of(ask.mode), scope.org, ask.span.from_us(), ask.span.to_us())
         };

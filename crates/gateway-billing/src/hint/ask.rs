@@ -1,6 +1,6 @@
 //! A question for hints: whose, and of which period.
 
-use gateway_core::{Mode, OrgId};
+use gateway_core::{KeyId, Mode, OrgId};
 use jiff::Timestamp;
 
 use crate::{
@@ -15,6 +15,8 @@ const DEFAULT_US: i64 = 30 * 86_400_000_000;
 #[derive(Debug, Clone)]
 pub struct HintAsk {
     pub(super) scope: Scope,
+    /// The key that asks; it is told of the models it may use.
+    pub(super) asked_with: Option<KeyId>,
     pub(super) mode: Mode,
     pub(super) span: Span,
 }
@@ -48,7 +50,13 @@ impl HintAsk {
                 Span::of(Some(&start.to_string()), to, tz, now_us)?
             }
         };
-        Ok(Self { scope, mode, span })
+        Ok(Self { scope, asked_with: None, mode, span })
+    }
+
+    /// The same, asked with a key of the account: only models that it may use are named as alternatives.
+    #[must_use]
+    pub fn asked_with(self, key: Option<KeyId>) -> Self {
+        Self { asked_with: key, ..self }
     }
 
     /// The account whose own view it is.

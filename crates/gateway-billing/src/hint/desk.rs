@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use gateway_core::OrgId;
+use gateway_core::{KeyId, ModelAllowList, OrgId};
 use parking_lot::Mutex;
 
 use super::{
@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     error::LedgerError,
+    keys::models_of,
     ledger::{Ledger, find_account},
     money::{Currency, Nano},
     report::Scope,
@@ -42,6 +43,8 @@ pub(crate) struct HintDesk {
 struct Asked {
     org: Option<OrgId>,
     operator: bool,
+    /// What may be named as an alternative.
+    offers: Arc<[Offer]>,
     currency: Currency,
     from_us: i64,
     to_us: i64,
@@ -85,6 +88,19 @@ pub(super) struct Totals {
 }
 
 impl Ledger {
+    /// The models that may be named to whoever asks with a key, as the list of models names them.
+    async fn offers_to(&self, key: Option<KeyId>) -> Result<Arc<[Offer]>, LedgerError> {
+        let all = &self.hint_desk().offers;
+        let allowed = match key {
+            None => ModelAllowList::All,
+            Some(key) => self.read(move |connection| Ok(models_of(connection, &key)?)).await?,
+        };
+        Ok(match allowed {
+            ModelAllowList::All => Arc::clone(all),
+            only => all.iter().filter(|offer| only.allows(&offer.model)).cloned().collect(),
+        })
+    }
+
     /// Where the account could pay less, or the operator.
     ///
     /// # Errors
@@ -101,18 +117,20 @@ impl Ledger {
         let currency = Currency::of(ask.mode);
         let (from_us, to_us) = (ask.span.from_us(), ask.span.to_us());
         let zone = ask.span.zone_name().to_owned();
-        let asked = Asked { org, operator: ask.shows_cost(), currency, from_us, to_us, zone };
         let (desk, now_us) = (self.hint_desk(), self.clock().unix_us());
+        let offers = self.offers_to(ask.asked_with).await?;
+        let asked = Asked { org, operator: ask.shows_cost(), offers: Arc::clone(&offers), currency, from_us, to_us, zone };
         if let Some(known) = desk.find(&asked, now_us) {
             return Ok(known);
         }
         let gathered = Gathered {
             reader: Reader::new(Arc::clone(self.prices()), self.plans(), currency),
-            rules: rule::all(&desk.offers, ask.shows_cost()),
+            rules: rule::all(&desk.offers, &offers, ask.shows_cost()),
             totals: Totals::default(),
         };
+        let scan = Scan { by_operator: ask.shows_cost(), ..Scan::of(currency, org, from_us, to_us) };
         let (gathered, covered) = self
-            .scan(Scan::of(currency, org, from_us, to_us), gathered, |gathered, settled| {
+            .scan(scan, gathered, |gathered, settled| {
                 // A correction is of a request that was seen already.
                 if settled.seq > 0 {
                     return Ok(());

@@ -39,8 +39,9 @@ pub(super) fn show(rule: &mut dyn Rule, seen: &Seen<'_>) {
     }
 }
 
-/// Every rule, fresh. `costs`: those that can also look at what providers bill.
-pub(super) fn all(offers: &Arc<[Offer]>, costs: bool) -> Vec<Box<dyn Rule>> {
+/// Every rule, fresh. `known`: all models; `offers`: those that may be named. `costs`: those that can also look at what
+/// providers bill.
+pub(super) fn all(known: &Arc<[Offer]>, offers: &Arc<[Offer]>, costs: bool) -> Vec<Box<dyn Rule>> {
     vec![
         Box::new(CheaperModel::new(Arc::clone(offers), costs)),
         Box::new(CheaperRoute::new(Arc::clone(offers), costs)),
@@ -49,7 +50,7 @@ pub(super) fn all(offers: &Arc<[Offer]>, costs: bool) -> Vec<Box<dyn Rule>> {
         Box::new(BatchOrFlex::default()),
         Box::new(LongContextStep::default()),
         Box::new(OffPeak::default()),
-        Box::new(OversizedLimit::new(Arc::clone(offers))),
+        Box::new(OversizedLimit::new(Arc::clone(known))),
         Box::new(DuplicateRequests::default()),
     ]
 }

@@ -1,7 +1,7 @@
 //! The names in a question: which account, key and team, and where the models that it names are served.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -16,9 +16,9 @@ use super::{
 };
 use crate::{
     error::LedgerError,
-    keys::allow_list,
+    keys::models_of,
     ledger::{find_account, find_team},
-    price::{PlanBook, PriceBook, PriceRow, PriceVersionId, Sealed, seal},
+    price::{PlanBook, PriceBook, PriceRow, PriceVersionId, SELL_BOOK, Sealed, seal},
     report::{Scope, shown},
     scan::ScanServed,
 };
@@ -42,11 +42,11 @@ pub(super) fn resolve(
     plans: Arc<PlanBook>,
 ) -> Result<(Whose, Alternative), LedgerError> {
     let whose = whose(connection, ask)?;
-    let names = Names { connection, models, prices: &prices, allowed: allowed(connection, ask)?, with_history: ask.is_operators() };
-    let choices = ask.change.models.iter().map(|(model, target)| Ok((names.public(model), names.choice(target)?)));
-    let choices = choices.collect::<Result<HashMap<_, _>, LedgerError>>()?;
-    let orders = ask.change.order.iter().map(|(model, providers)| Ok((names.public(model), names.order(model, providers)?)));
-    let orders = orders.collect::<Result<HashMap<_, _>, LedgerError>>()?;
+    let allowed = ask.asked_with.as_ref().map_or(Ok(ModelAllowList::All), |key| models_of(connection, key))?;
+    let books = books(connection, ask)?;
+    let names = Names { connection, models, prices: &prices, allowed, books, with_history: ask.is_operators() };
+    let choices = names.by_model("models", &ask.change.models, |_, target| names.choice(target))?;
+    let orders = names.by_model("order", &ask.change.order, |model, providers| names.order(model, providers))?;
     if let Some(plan) = ask.change.plan.as_deref().filter(|plan| !plans.rows().iter().any(|row| *row.plan == **plan)) {
         return Err(LedgerError::not_found("plan", shown(plan)));
     }
@@ -91,14 +91,13 @@ fn team_of(connection: &Connection, org: Option<OrgId>, text: &str) -> Result<Te
     }
 }
 
-/// The models that whoever asks may use.
-fn allowed(connection: &Connection, ask: &WhatIfAsk) -> Result<ModelAllowList, LedgerError> {
-    let Some(key) = &ask.asked_with else { return Ok(ModelAllowList::All) };
-    let models = connection
-        .query_row("SELECT models FROM api_key WHERE id = ?1", [&key.as_bytes()[..]], |row| row.get::<_, Option<String>>(0))
-        .optional()?;
-    // A key that another store knows has no row, and no list.
-    Ok(allow_list(models.flatten().as_deref()))
+/// The books whose prices whoever asks may know of: an account's are those of everybody and of its own plan, because a plan may
+/// be another customer's contract. `None`: all.
+fn books(connection: &Connection, ask: &WhatIfAsk) -> Result<Option<[Box<str>; 2]>, LedgerError> {
+    let Scope::Account(org) = &ask.scope else { return Ok(None) };
+    let plan =
+        connection.query_row("SELECT plan FROM org WHERE id = ?1", [&org.as_bytes()[..]], |row| row.get::<_, String>(0)).optional()?;
+    Ok(Some([SELL_BOOK.into(), plan.map_or_else(|| SELL_BOOK.into(), |plan| format!("sell:{plan}").into())]))
 }
 
 struct Names<'n> {
@@ -106,17 +105,47 @@ struct Names<'n> {
     models: &'n dyn Directory,
     prices: &'n PriceBook,
     allowed: ModelAllowList,
+    books: Option<[Box<str>; 2]>,
     /// Whether places that have served once count too: the names that other accounts used are in that list.
     with_history: bool,
 }
 
 impl Names<'_> {
+    /// What a question says of models, by the names under which their requests are kept.
+    fn by_model<A, T>(
+        &self,
+        param: &'static str,
+        said: &BTreeMap<String, A>,
+        find: impl Fn(&str, &A) -> Result<T, LedgerError>,
+    ) -> Result<HashMap<Box<str>, T>, LedgerError> {
+        let (mut found, mut named) = (HashMap::new(), HashMap::new());
+        for (model, what) in said {
+            let public = self.public(param, model)?;
+            if let Some(other) = named.insert(public.clone(), model) {
+                let problem = format!("names `{}` and `{}`, which are one model; name it once", shown(other), shown(model));
+                return Err(LedgerError::invalid(param, problem));
+            }
+            found.insert(public, find(model, what)?);
+        }
+        Ok(found)
+    }
+
     /// The name under which requests to a model are kept: its public one, where an alias was written.
-    fn public(&self, model: &str) -> Box<str> {
+    fn public(&self, param: &'static str, model: &str) -> Result<Box<str>, LedgerError> {
+        if let Some(of) = self.pinned(model) {
+            let problem = format!("names `{}`, one place of `{of}`; requests are kept by model: write `{of}`", shown(model));
+            return Err(LedgerError::invalid(param, problem));
+        }
         let first = self.models.deployments(model).into_iter().next();
-        // `provider/model` is no alias: it leads to one provider, and the model has others.
-        let alias = first.filter(|first| !model.contains('/') && *first.model != *model);
-        alias.map_or_else(|| model.into(), |first| (&*first.model).into())
+        Ok(first.map_or_else(|| model.into(), |first| (&*first.model).into()))
+    }
+
+    /// The model of which a name is one provider's place: `provider/model`.
+    fn pinned(&self, name: &str) -> Option<Arc<str>> {
+        let (provider, _) = name.split_once('/')?;
+        let places = self.models.deployments(name);
+        let first = places.first().filter(|first| *first.model != *name)?;
+        places.iter().all(|place| place.provider.as_str() == provider).then(|| Arc::clone(&first.model))
     }
 
     fn choice(&self, target: &Target) -> Result<Choice, LedgerError> {
@@ -129,7 +158,7 @@ impl Names<'_> {
                 return Err(LedgerError::invalid("models", problem));
             }
         }
-        Ok(Choice { places, may_be_ordered: target.provider.is_none() })
+        Ok(Choice { places, may_be_ordered: target.provider.is_none() && self.pinned(&target.model).is_none() })
     }
 
     fn order(&self, model: &str, order: &[String]) -> Result<Vec<ScanServed>, LedgerError> {
@@ -160,7 +189,7 @@ impl Names<'_> {
                 }
             }
         }
-        if places.is_empty() && !self.prices.rows(|row| *row.model == *model && row.book.starts_with("sell:")).is_empty() {
+        if places.is_empty() && !self.prices.rows(|row| *row.model == *model && self.is_told_of(&row.book)).is_empty() {
             places.push(ScanServed { provider: "".into(), upstream_model: "".into(), model: model.into() });
         }
         places.retain(|place| self.allowed.allows(&place.model) || self.allowed.allows(model));
@@ -169,6 +198,10 @@ impl Names<'_> {
             return Err(LedgerError::invalid(param, problem));
         }
         Ok(places)
+    }
+
+    fn is_told_of(&self, book: &str) -> bool {
+        self.books.as_ref().map_or_else(|| book.starts_with("sell:"), |books| books.iter().any(|own| **own == *book))
     }
 
     fn history(&self, model: &str) -> Result<Vec<ScanServed>, LedgerError> {

@@ -1,8 +1,8 @@
 //! What a hint must not be made of: numbers that callers choose, answers that never came, money that was never paid.
 
-use gateway_billing::{facts::RequestFacts, hold::FinalUsage};
+use gateway_billing::{facts::RequestFacts, hold::FinalUsage, ledger::NewKey};
 use gateway_core::{
-    AttemptEnd, PartialUsage, Usage,
+    AttemptEnd, Mode, PartialUsage, Usage,
     testing::{TestCall, attempt},
 };
 use serde_json::{Value, json};
@@ -169,4 +169,38 @@ async fn requests_at_the_same_time_find_nothing_in_a_cache() {
     stage.minutes(3);
     let hints = stage.hints(0).await;
     assert_eq!(the(&hints, "prompt_cache")["details"]["requests_repeated"], 2);
+}
+
+#[tokio::test]
+async fn a_key_is_told_of_no_model_that_it_may_not_use() {
+    let small = json!({ "input": "1", "output": "4" });
+    let drafts = vec![priced("model", "", plain()), priced("small", "", small.clone()), priced("small", "shed/small-upstream", plain())];
+    let mut offers: Vec<_> = ["model", "small"].map(|model| offer(model, Some("any"), &["house", "shed"])).into();
+    offers[1].places[1].in_use = false;
+    let stage = Hinting::new(drafts, offers).await;
+    stage.ask(&Asked::of(10_000, 1_000)).await;
+    stage.ask(&Asked { model: "small", provider: "shed", ..Asked::of(10_000, 1_000) }).await;
+    let table: [(Option<&[&str]>, [usize; 2]); 5] = [
+        (None, [1, 1]),
+        (Some(&["model", "small"]), [1, 1]),
+        (Some(&["model"]), [0, 0]),
+        // It may have a better place for what it may use, and not hear what else there is.
+        (Some(&["small"]), [0, 1]),
+        (Some(&["sm*", "mod*"]), [1, 1]),
+    ];
+    for (models, told) in table {
+        let key = NewKey {
+            account: "Acme".to_owned(),
+            mode: Mode::Live,
+            user: None,
+            team: None,
+            name: String::new(),
+            models: models.map(|models| models.iter().map(|model| (*model).to_owned()).collect()),
+            expires_at: None,
+        };
+        let key = stage.ledger.create_key(key).await.unwrap().record.id;
+        let (status, hints) = stage.answer_with(0, Some(key), "").await;
+        assert_eq!((status.as_u16(), &hints["requests"]), (200, &json!(2)), "{hints}");
+        assert_eq!(["cheaper_model", "cheaper_route"].map(|id| of(&hints, id).len()), told, "{models:?}: {hints:#}");
+    }
 }

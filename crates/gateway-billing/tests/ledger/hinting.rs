@@ -153,7 +153,12 @@ impl Hinting {
 
     /// The first account's own view, or a refusal.
     pub(crate) async fn answer(&self, org: usize, query: &str) -> (StatusCode, Value) {
-        let viewer = Viewer { org: self.orgs[org], key: None, mode: Mode::Live, sight: Sight::Account };
+        self.answer_with(org, None, query).await
+    }
+
+    /// The same, asked with a key.
+    pub(crate) async fn answer_with(&self, org: usize, key: Option<KeyId>, query: &str) -> (StatusCode, Value) {
+        let viewer = Viewer { org: self.orgs[org], key, mode: Mode::Live, sight: Sight::Account };
         let request = ApiRequest { method: &Method::GET, path: "/v1/billing/hints", query: Some(query), body: b"" };
         let response = BillingApi::new(Arc::clone(&self.ledger)).handle(&viewer, request).await;
         (response.status(), serde_json::from_slice(response.body()).unwrap())

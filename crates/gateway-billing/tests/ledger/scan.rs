@@ -1,11 +1,17 @@
 //! Scans over a ledger that has done business.
 
-use std::sync::Arc;
+use std::{
+    sync::{
+        Arc,
+        mpsc::{Sender, channel},
+    },
+    thread::JoinHandle,
+};
 
 use gateway_billing::{
     api::Sight,
     error::LedgerError,
-    ledger::{Grant, NewAccount},
+    ledger::{Grant, Ledger, NewAccount},
     money::Currency,
     scan::{Covered, Scan},
 };
@@ -47,19 +53,20 @@ async fn a_scan_sees_what_was_just_settled_of_one_account_at_a_time() {
     assert_eq!(charges(None, hour, hour + HOUR_US).await.len(), 2);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn few_scan_at_once_and_an_account_once_at_a_time() {
-    let spending = Spending::new().await;
-    spending.spend(&Spent::of(1_000, 10)).await;
-    let scan = |org| Scan::of(Currency::USD, org, 0, i64::MAX);
-    // Its callback waits for the test, so the turn is taken for as long as the test wants.
-    let (begun, begins) = std::sync::mpsc::channel();
-    let (go, gate) = std::sync::mpsc::channel::<()>();
-    let ledger = Arc::clone(&spending.ledger);
-    let ask = scan(Some(spending.org));
+/// A scan that stands at its first settlement until it is told to go on.
+struct Parked {
+    go: Sender<()>,
+    running: JoinHandle<Result<(u64, Covered), LedgerError>>,
+}
+
+/// Begins a scan of one settlement, and comes back when that is read.
+async fn park(ledger: &Arc<Ledger>, scan: Scan) -> Parked {
+    let (begun, begins) = channel();
+    let (go, gate) = channel();
+    let ledger = Arc::clone(ledger);
     let running = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        runtime.block_on(ledger.scan(ask, 0u64, move |seen, _| {
+        runtime.block_on(ledger.scan(scan, 0u64, move |seen, _| {
             *seen += 1;
             begun.send(()).unwrap();
             gate.recv().unwrap();
@@ -67,14 +74,56 @@ async fn few_scan_at_once_and_an_account_once_at_a_time() {
         }))
     });
     tokio::task::spawn_blocking(move || begins.recv().unwrap()).await.unwrap();
-    let refused = spending.ledger.scan(scan(Some(spending.org)), (), |(), _| Ok(())).await.unwrap_err();
-    assert!(matches!(refused, LedgerError::Occupied { .. }), "{refused}");
+    Parked { go, running }
+}
+
+impl Parked {
+    async fn end(self) {
+        self.go.send(()).unwrap();
+        let (seen, _) = tokio::task::spawn_blocking(move || self.running.join().unwrap()).await.unwrap().unwrap();
+        assert_eq!(seen, 1);
+    }
+}
+
+/// Whether a scan is let in now; it is none that anybody turns away for another reason.
+async fn is_let_in(ledger: &Ledger, scan: Scan) -> bool {
+    match ledger.scan(scan, (), |(), _| Ok(())).await {
+        Ok(_) => true,
+        Err(LedgerError::Occupied { .. }) => false,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn few_scan_at_once_and_an_account_once_at_a_time() {
+    let mut spending = Spending::new().await;
+    let mut orgs = vec![spending.org];
+    for name in ["Second", "Third"] {
+        orgs.push(spending.ledger.create_account(NewAccount { name: name.to_owned(), grant: Grant::SignUp }).await.unwrap().id);
+    }
+    for org in &orgs {
+        spending.org = *org;
+        spending.spend(&Spent::of(1_000, 10)).await;
+    }
+    spending.org = orgs[0];
+    let own = |n: usize| Scan::of(Currency::USD, Some(orgs[n]), 0, i64::MAX);
+    let operators = |n: usize| Scan { by_operator: true, ..own(n) };
+    let ledger = &spending.ledger;
+    let first = park(ledger, own(0)).await;
+    assert!(!is_let_in(ledger, own(0)).await, "an account scans once at a time");
     let asked = spending.send(Sight::Account, &Method::POST, "/v1/billing/what-if", b"{}").await;
     assert_eq!((asked.status().as_u16(), asked.headers()["retry-after"].to_str().unwrap()), (503, "10"));
     assert!(asked.body().windows(17).any(|word| word == b"readings_occupied"), "{:?}", asked.body());
-    spending.ledger.scan(scan(None), (), |(), _| Ok(())).await.expect("a second place is free for others");
-    go.send(()).unwrap();
-    let (seen, _) = tokio::task::spawn_blocking(move || running.join().unwrap()).await.unwrap().unwrap();
-    assert_eq!(seen, 1);
-    spending.ledger.scan(scan(Some(spending.org)), (), |(), _| Ok(())).await.expect("the turn has ended");
+    assert!(is_let_in(ledger, own(1)).await, "a second place is free for others");
+    let second = park(ledger, own(1)).await;
+    assert!(!is_let_in(ledger, own(2)).await, "two accounts take all the places that accounts have");
+    // Operators keep a place of their own, and what they ask about an account is not that account's asking.
+    assert!(is_let_in(ledger, operators(0)).await && is_let_in(ledger, Scan::of(Currency::USD, None, 0, 1)).await);
+    let third = park(ledger, operators(0)).await;
+    assert!(!is_let_in(ledger, operators(2)).await, "and no more than that");
+    first.end().await;
+    assert!(is_let_in(ledger, own(0)).await, "the turn has ended, though an operator still reads of the account");
+    assert!(is_let_in(ledger, operators(2)).await, "operators may have what accounts leave free");
+    second.end().await;
+    third.end().await;
 }

@@ -34,6 +34,9 @@ impl Directory for Routes {
         let providers: &[&str] = match model {
             "model" | "dear" | "unsold" => &["house", "shed"],
             "rare" => &["house"],
+            // Another name of `model`, and one of its places.
+            "alias" | "house/alias" => return self.deployments("model"),
+            "shed/model" => return vec![Arc::new(deployment("model", "shed"))],
             _ => &[],
         };
         providers.iter().map(|provider| Arc::new(deployment(model, provider))).collect()
@@ -319,6 +322,56 @@ async fn a_request_of_another_account_or_moment_is_never_counted() {
     assert!(refused.contains("names `dear`, which is not served here"), "{refused}");
     let test = WhatIfAsk::of_account(acme, None, Mode::Test, &question(json!({})), spending.clock.now_us()).unwrap();
     assert_eq!(spending.ledger.what_if(test, Arc::new(Routes)).await.unwrap().requests, 0, "test money is another wallet");
+}
+
+#[tokio::test]
+async fn names_lead_to_one_model_each_and_places_are_pinned() {
+    let spending = Spending::new().await;
+    publish(&spending, vec![Draft { route: "shed/model-upstream".into(), ..draft("model", "1", "4") }]).await;
+    spending.clock.skip_us(1_000);
+    spending.spend(&Spent { model: "dear", ..Spent::of(1_000, 10) }).await;
+    // An order of the model's providers goes before its first place, and not before one that was named.
+    for (target, order, expected) in [
+        (json!("model"), ["shed", "house"], 1_040_000),
+        (json!("alias"), ["shed", "house"], 1_040_000),
+        (json!("house/alias"), ["shed", "house"], 1_040_000),
+        (json!("model"), ["house", "shed"], 2_080_000),
+        (json!("shed/model"), ["house", "shed"], 1_040_000),
+        (json!({ "model": "model", "provider": "shed" }), ["house", "shed"], 1_040_000),
+    ] {
+        let body = json!({ "models": { "dear": target }, "order": { "model": order } });
+        assert_eq!(sums(&account(&spending, body.clone()).await), (20_800_000, expected), "{body}");
+    }
+    for (body, expected) in [
+        (json!({ "models": { "model": "dear", "alias": "rare" } }), "`models` names `alias` and `model`, which are one model"),
+        (json!({ "order": { "model": ["shed"], "house/alias": ["house"] } }), "`order` names `house/alias` and `model`"),
+        (json!({ "models": { "shed/model": "dear" } }), "`models` names `shed/model`, one place of `model`"),
+        (json!({ "order": { "shed/model": ["shed"] } }), "write `model`"),
+    ] {
+        for error in [try_account(&spending, body.clone()).await, try_operator(&spending, body.clone()).await] {
+            let error = error.unwrap_err().to_string();
+            assert!(error.contains(expected), "{body}: {error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_account_is_told_of_no_model_that_only_another_plan_has() {
+    let spending = Spending::new().await;
+    plan(&spending, "gold", "1").await;
+    publish(&spending, vec![Draft { book: "sell:gold".into(), ..draft("secret", "1", "4") }]).await;
+    spending.clock.skip_us(1_000);
+    spending.spend(&Spent::of(1_000, 10)).await;
+    let body = json!({ "models": { "model": "secret" } });
+    let (secret, nonsense) =
+        (try_account(&spending, body.clone()).await, try_account(&spending, json!({ "models": { "model": "sesame" } })).await);
+    let told = [secret, nonsense].map(|refused| refused.unwrap_err().to_string());
+    assert_eq!(told[0].replace("secret", "sesame"), told[1], "it is as unknown as what there is not");
+    assert_eq!(reasons(&operator(&spending, body.clone()).await), [("model_not_priced", 1)].into(), "operators know all books");
+    spending.ledger.put_on_plan("Acme", "gold").await.unwrap();
+    spending.clock.skip_us(1_000);
+    spending.spend(&Spent::of(1_000, 10)).await;
+    assert_eq!(sums(&account(&spending, body).await), (4_160_000, 2_080_000 + 1_040_000));
 }
 
 #[tokio::test]
