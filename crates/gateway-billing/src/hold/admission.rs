@@ -17,7 +17,7 @@ use super::{
     written::{Committed, Ended},
 };
 use crate::{
-    book::{Overrun, Taken, Wallet},
+    book::{Taken, Wallet},
     budget::claim::{self, Claim, Reserved, Short},
     error::LedgerError,
     journal::{
@@ -374,12 +374,6 @@ impl Open {
             self.journal.note_charge(taken.paid());
         }
         taken
-    }
-
-    /// How far the charge for an attempt may pass the hold: with what the others may have cost, never past the caller's own
-    /// limit.
-    pub(super) fn overrun(&self, attempt: u32) -> Overrun {
-        self.guard.as_ref().map_or(Overrun::FromBalance, |guard| Overrun::UpTo(guard.left(self.spent_but(Some(attempt)))))
     }
 
     /// `abandoned` is what is noted against the key's allowance.

@@ -1,5 +1,6 @@
 //! The writer's thread: takes what is queued, writes it, answers, and keeps what could not be written.
 
+mod clock;
 mod slow;
 mod thread;
 
@@ -12,7 +13,7 @@ use std::{
 use gateway_core::Clock;
 use rusqlite::Connection;
 
-use self::{slow::SlowCommits, thread::give_way};
+use self::{clock::ClockWatch, slow::SlowCommits, thread::give_way};
 use super::{
     BATCH_MAX, COMMIT_BUCKETS_US, Command, PATIENCE, Shared,
     apply::{Applied, apply},
@@ -30,9 +31,6 @@ const RETRY: Duration = Duration::from_millis(250);
 
 /// What must be free on the disk before a ledger that could not be written is taken for well.
 const ROOM_BYTES: usize = 256 * 1_024;
-
-/// How far the clock may stand before the end of a stated month, as after small corrections.
-const CLOCK_BEHIND_US: i64 = 600_000_000;
 
 /// How long admission stays closed when commits are slow.
 const BUSY_US: i64 = 1_000_000;
@@ -71,7 +69,7 @@ struct Writer<'c> {
     /// `state` is ahead of the database: a batch was rolled back and could not be read back.
     stale: bool,
     slow: SlowCommits,
-    clock_is_behind: bool,
+    watch: ClockWatch,
 }
 
 enum Turn {
@@ -102,7 +100,7 @@ impl<'c> Writer<'c> {
             dirty: false,
             stale: false,
             slow: SlowCommits::default(),
-            clock_is_behind: false,
+            watch: ClockWatch::default(),
         })
     }
 
@@ -246,23 +244,11 @@ impl<'c> Writer<'c> {
             }
         }
         let now_us = self.clock.unix_us();
-        self.look_at_clock(now_us);
+        self.watch.look(now_us, self.state.stated_until);
         let applied = apply(self.connection, &mut self.statements, &mut self.state, now_us, batch)?;
         self.reach(Failpoint::BeforeCommit)?;
         self.connection.prepare_cached("COMMIT")?.execute([])?;
         Ok(applied)
-    }
-
-    /// Tells once when the clock stands far before what is stated.
-    fn look_at_clock(&mut self, now_us: i64) {
-        let behind = self.state.stated_until.saturating_sub(now_us) > CLOCK_BEHIND_US;
-        if behind && !self.clock_is_behind {
-            tracing::error!(
-                until_us = self.state.stated_until,
-                "statements were issued up to a moment that the clock says lies ahead; until then everything is posted at that moment"
-            );
-        }
-        self.clock_is_behind = behind;
     }
 
     fn roll_back(&mut self) {

@@ -6,6 +6,7 @@ use gateway_core::{Attempt, AttemptEnd, AttemptLog, Deployment, Fault, PartialUs
 
 use super::{FinalUsage, Open};
 use crate::{
+    book::Overrun,
     journal::row::{AttemptRow, Draft},
     money::{Currency, Nano},
     usage::UsageFlags,
@@ -98,9 +99,15 @@ impl Open {
         }
     }
 
+    /// How far the charge for an attempt may pass the hold: with what the others may have cost, never past the caller's own
+    /// limit.
+    pub(super) fn overrun(&self, attempt: u32) -> Overrun {
+        self.guard.as_ref().map_or(Overrun::FromBalance, |guard| Overrun::UpTo(guard.left(self.spent_but(Some(attempt)))))
+    }
+
     /// What the attempts so far, but one, may have cost, in the money of the call: a provider that bills in another is taken at
     /// our own price.
-    pub(super) fn spent_but(&self, one: Option<u32>) -> Nano {
+    fn spent_but(&self, one: Option<u32>) -> Nano {
         let currency = self.held.wallet.currency();
         let cost = |trying: &Trying| {
             let draft = billable(trying).and_then(|seen| self.draft(&trying.deployment, seen));
