@@ -165,6 +165,8 @@ pub(crate) struct Terms {
     pub(crate) rule: Rule,
     /// Percents of the cap at which somebody is told, ascending.
     pub(crate) alerts: Box<[u16]>,
+    /// How often a change of rule has ended what ran, since this process started.
+    pub(crate) generation: u32,
 }
 
 /// Why a budget cannot pay.

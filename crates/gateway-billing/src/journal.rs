@@ -113,6 +113,42 @@ struct Shared {
     gauges: Gauges,
 }
 
+impl Shared {
+    fn push(&self, command: Command) -> bool {
+        let mut queue = self.queue.lock();
+        if queue.closed {
+            return false;
+        }
+        let urgent = command.is_awaited() && !queue.awaited;
+        queue.awaited |= urgent;
+        queue.commands.push_back(command);
+        // The first starts the writer's patience, the first awaited one ends it, and so does a full batch.
+        let wake = urgent || matches!(queue.commands.len(), 1 | BATCH_MAX);
+        drop(queue);
+        if wake {
+            self.wake.notify_one();
+        }
+        true
+    }
+}
+
+/// Queues jobs that nobody waits for, without keeping the journal: its last owner ends the writer's thread, and must not be
+/// that thread.
+#[derive(Clone)]
+pub(crate) struct Teller(Arc<Shared>);
+
+impl Teller {
+    /// Has the job run in a group commit; that it could not is logged.
+    pub(crate) fn tell<F>(&self, job: F)
+    where
+        F: FnMut(&mut Scope<'_>) -> Result<(), LedgerError> + Send + 'static,
+    {
+        if !self.0.push(Command::Job(scope::untold(job))) {
+            tracing::warn!("the ledger has stopped; a notice was not written");
+        }
+    }
+}
+
 /// Upper bounds of the commit-time histogram, in microseconds.
 pub const COMMIT_BUCKETS_US: [u64; 10] = [500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000];
 
@@ -204,20 +240,7 @@ impl Journal {
 
     /// Queues a command. Never blocks. `false`: the journal has stopped and the command is gone.
     pub(crate) fn push(&self, command: Command) -> bool {
-        let mut queue = self.shared.queue.lock();
-        if queue.closed {
-            return false;
-        }
-        let urgent = command.is_awaited() && !queue.awaited;
-        queue.awaited |= urgent;
-        queue.commands.push_back(command);
-        // The first starts the writer's patience, the first awaited one ends it, and so does a full batch.
-        let wake = urgent || matches!(queue.commands.len(), 1 | BATCH_MAX);
-        drop(queue);
-        if wake {
-            self.shared.wake.notify_one();
-        }
-        true
+        self.shared.push(command)
     }
 
     /// Has what is queued written now: somebody waits for it after all.
@@ -263,9 +286,12 @@ impl Journal {
     where
         F: FnMut(&mut Scope<'_>) -> Result<(), LedgerError> + Send + 'static,
     {
-        if !self.push(Command::Job(scope::untold(job))) {
-            tracing::warn!("the ledger has stopped; a notice was not written");
-        }
+        self.teller().tell(job);
+    }
+
+    /// For jobs that are queued from within the writer's thread.
+    pub(crate) fn teller(&self) -> Teller {
+        Teller(Arc::clone(&self.shared))
     }
 
     /// A reading for metrics.

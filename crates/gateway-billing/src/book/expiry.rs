@@ -45,6 +45,8 @@ pub(crate) struct Due {
 impl Wallet {
     /// The database is asked now for what [`Wallet::expire`] gets: what is held from here on may not be in its answer.
     pub(crate) fn expires_soon(&self) {
+        // Whoever holds now has queued its row before what the database is asked by, or is noted.
+        let _balance = self.balance.lock();
         self.expiring.lock().fresh = Some(Vec::new());
     }
 

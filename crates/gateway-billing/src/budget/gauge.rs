@@ -5,7 +5,7 @@ use std::{collections::VecDeque, sync::Arc};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
-use super::{Bounds, BudgetRefusal, QUARTER_US, Rule, Spec, Terms, left};
+use super::{Bounds, BudgetRefusal, QUARTER_US, Spec, Terms, left};
 use crate::money::{Money, Nano};
 
 /// One subject's spending under one budget.
@@ -34,6 +34,8 @@ pub(crate) struct Count {
     pub(crate) alerted: u16,
     /// Somebody was told that it has refused.
     pub(crate) refused: bool,
+    /// That of the terms by which it was begun.
+    pub(crate) generation: u32,
 }
 
 /// Added to the percent in the stored figure of a period of which somebody was told that it has refused. Above every percent.
@@ -115,12 +117,11 @@ impl Gauge {
         }
     }
 
-    /// Ends what runs and was made by a rule that no longer holds; returns the starts of what was ended. A period that the new
-    /// rule has begun meanwhile ends when that rule says, and stays.
-    pub(crate) fn cut(&self, now_us: i64, new: &Rule) -> Vec<i64> {
-        let end = new.bounds(now_us).end;
+    /// Ends what runs and was begun by terms before these, which are in force; returns the starts of what was ended. What these
+    /// terms have begun meanwhile stays.
+    pub(crate) fn cut(&self, now_us: i64, new: &Terms) -> Vec<i64> {
         let mut periods = self.periods.lock();
-        let running = |count: &&mut Count| count.bounds.end > now_us && count.bounds.start < now_us && count.bounds.end != end;
+        let running = |count: &&mut Count| count.generation != new.generation && count.bounds.end > now_us && count.bounds.start < now_us;
         let ended = periods.0.iter_mut().filter(running).map(|count| {
             count.bounds.end = now_us;
             count.bounds.start
@@ -180,7 +181,8 @@ impl Periods {
                     bounds.end = bounds.end.min(next.bounds.start);
                 }
                 let place = self.0.partition_point(|count| count.bounds.start < bounds.start);
-                self.0.insert(place, Count { bounds, cap: terms.cap, hard: terms.hard, spent: 0, held: 0, alerted: 0, refused: false });
+                let Terms { cap, hard, generation, .. } = *terms;
+                self.0.insert(place, Count { bounds, cap, hard, spent: 0, held: 0, alerted: 0, refused: false, generation });
                 place
             }
         };

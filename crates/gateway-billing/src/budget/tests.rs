@@ -15,7 +15,14 @@ fn org() -> OrgId {
 
 fn budget(id: i64, scope: Scope, cap: i64, period: Period) -> Budget {
     let spec = Spec { id: BudgetId(id), org: org(), currency: Currency::USD, scope, model: None, provider: None };
-    let terms = Terms { name: format!("b{id}").into(), cap, hard: true, rule: Rule::of(period).unwrap(), alerts: [50, 80, 100].into() };
+    let terms = Terms {
+        name: format!("b{id}").into(),
+        cap,
+        hard: true,
+        rule: Rule::of(period).unwrap(),
+        alerts: [50, 80, 100].into(),
+        generation: 0,
+    };
     Budget::new(spec, terms, Standing::Running)
 }
 

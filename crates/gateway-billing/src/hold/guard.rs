@@ -44,8 +44,7 @@ pub(super) struct Guard {
 #[derive(Debug)]
 struct Worst {
     rates: WorstRates,
-    /// What an attempt that fails is counted at: the provider's own rates, or where it has no list, ours without the plan's
-    /// factor. None where it bills in other money.
+    /// The provider's own rates, where it bills in the money of the call: an attempt that fails is counted at these.
     cost: Option<WorstRates>,
     input: UsageBound,
     output_max: Option<u32>,
@@ -133,8 +132,7 @@ impl Worst {
         let total = input.input_tokens.saturating_add(input.media_tokens);
         let rates = |price| worst_rates(price, total, request.received_at, reach(request));
         let own_money = Currency::of(request.mode);
-        let billed_by = candidate.cost.as_ref().unwrap_or(&candidate.price);
-        let cost = Some(billed_by).filter(|list| candidate.cost.is_none() || list.currency() == own_money).map(|list| rates(list));
+        let cost = candidate.cost.as_ref().filter(|list| list.currency() == own_money).map(|list| rates(list));
         Self { rates: rates(&candidate.price), cost, input, output_max: candidate.deployment.limits.output_tokens_max }
     }
 

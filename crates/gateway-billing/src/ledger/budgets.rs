@@ -4,7 +4,7 @@ mod load;
 mod rows;
 mod view;
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use gateway_core::{KeyId, Mode, OrgId, TeamId, UserId};
 use sqlx::Row as _;
@@ -22,7 +22,7 @@ use crate::{
         index::{Budget, Spender, Standing},
     },
     error::LedgerError,
-    journal::Journal,
+    journal::Teller,
     money::{Currency, Money, Nano},
 };
 
@@ -31,10 +31,8 @@ pub const ALERT_LEVELS: [u16; 3] = [50, 80, 100];
 
 /// A hold that was queued before its period ended in memory may have begun the row since, with the end of the old rule: these
 /// rows end in the database when they did in memory.
-fn cut_again(journal: &Weak<Journal>, id: BudgetId, ended: Vec<(Box<str>, i64)>, at: i64) {
-    if let Some(journal) = journal.upgrade()
-        && !ended.is_empty()
-    {
+fn cut_again(journal: &Teller, id: BudgetId, ended: Vec<(Box<str>, i64)>, at: i64) {
+    if !ended.is_empty() {
         journal.tell(move |scope| ended.iter().try_for_each(|(subject, start)| end_period(scope, id, (subject, *start), at)));
     }
 }
@@ -99,7 +97,7 @@ impl Ledger {
         let rule = Rule::of(new.period).map_err(|error| LedgerError::invalid("period", error.to_string()))?;
         let alerts = checked_levels(new.alerts.as_deref().unwrap_or(&ALERT_LEVELS))?;
         let cap = checked_cap(new.cap)?;
-        let terms = Terms { name, cap, hard: new.enforcement == Enforcement::Hard, rule, alerts };
+        let terms = Terms { name, cap, hard: new.enforcement == Enforcement::Hard, rule, alerts, generation: 0 };
         let only = |what: &'static str, only: Option<String>| match only.as_deref().map(str::trim) {
             Some("") => Err(LedgerError::invalid(what, "must not be empty; leave it out to count every answer")),
             only => Ok(only.map(Box::<str>::from)),
@@ -145,29 +143,31 @@ impl Ledger {
         let ends_running = match change.period {
             Some(period) => {
                 terms.rule = Rule::of(period).map_err(|error| LedgerError::invalid("period", error.to_string()))?;
-                let endless = |rule: &Rule| rule.window_us().is_some() || rule.bounds(0).end == i64::MAX;
-                terms.rule.written != old.rule.written && (endless(&old.rule) || endless(&terms.rule))
+                // What is endless, and a window, would run on beside periods of another kind; among their own they go on.
+                let kind = |rule: &Rule| (rule.window_us().is_some(), rule.bounds(0).end == i64::MAX);
+                kind(&old.rule) != kind(&terms.rule)
             }
             None => false,
         };
+        terms.generation += u32::from(ends_running);
         // Money out is taken in memory first, money in is written first: a lower cap is the one, a higher one the other.
         let stricter = Terms { cap: terms.cap.min(old.cap), hard: terms.hard || old.hard, ..Terms::clone(&old) };
         self.recap(&budget, stricter);
         let (theirs, written, clock) = (Arc::clone(&budget), terms.clone(), Arc::clone(&self.clock));
-        let journal = Arc::downgrade(&self.journal);
+        let journal = self.journal.teller();
         let changed = self
             .journal
             .exec(move |scope| {
                 update(scope, id, &written, ends_running)?;
                 let (budget, terms, clock) = (Arc::clone(&theirs), written.clone(), Arc::clone(&clock));
-                let journal = Weak::clone(&journal);
+                let journal = journal.clone();
                 scope.after_commit(move || {
                     let now_us = clock.unix_us();
                     budget.terms.store(Arc::new(terms.clone()));
                     let gauges = budget.gauges();
                     if ends_running {
                         let ended = gauges.iter().flat_map(|gauge| {
-                            let starts = gauge.cut(now_us, &terms.rule);
+                            let starts = gauge.cut(now_us, &terms);
                             starts.into_iter().map(|start| (gauge.subject.clone(), start)).collect::<Vec<_>>()
                         });
                         cut_again(&journal, id, ended.collect(), now_us);

@@ -337,6 +337,43 @@ async fn a_new_rule_after_a_restart_begins_where_the_last_period_ended() {
     assert_eq!(starts, [("2026-11-24T00:00:00Z", price(50)), ("2026-11-23T00:00:00Z", price(90))]);
 }
 
+/// What is spent under the new rule counts under it, whenever the change comes and whatever is started anew after it.
+#[tokio::test]
+async fn a_change_of_rule_gives_no_cap_twice() {
+    let in_shanghai = |every| Period { tz: "Asia/Shanghai".to_owned(), ..Period::of(every) };
+    for (from, to) in [
+        // The last quarter of an hour ends with the hour.
+        (Period::of(Every::Hour), Period::rolling(24)),
+        (Period::rolling(24), Period::of(Every::Day)),
+        (Period::rolling(24), Period::rolling(48)),
+        (Period::of(Every::Total), in_shanghai(Every::Total)),
+        (Period::of(Every::Total), Period::of(Every::Month)),
+    ] {
+        let (folder, clock) = (tempfile::tempdir().unwrap(), Frozen::new());
+        let path = folder.path().to_owned();
+        let stage = Stage::prepared(folder, clock.open(&path).await, 1_000_000_000).await;
+        let at = Arc::new(deployment("model", "house"));
+        let hour = 3_600_000_000;
+        clock.skip_us(hour - clock.now_us().rem_euclid(hour) + hour * 5 / 6);
+        let budget = stage.ledger.create_budget(new(Scope::Org, price(100), from.clone())).await.unwrap();
+        stage.ledger.try_admit(&request(&stage, &at, 10)).unwrap().settle(&at, &FinalUsage::Reported(usage(Some(10))));
+        clock.skip_us(1_000_000);
+        let change = BudgetChange { period: Some(to.clone()), ..BudgetChange::default() };
+        stage.ledger.change_budget(stage.org, budget.id, change).await.unwrap();
+        clock.skip_us(1_000_000);
+        stage.ledger.try_admit(&request(&stage, &at, 80)).unwrap().settle(&at, &FinalUsage::Reported(usage(Some(80))));
+        let refused = |stage: &Stage| matches!(stage.ledger.try_admit(&request(stage, &at, 80)), Err(Refusal::Budget(_)));
+        assert!(refused(&stage), "{from:?} to {to:?}");
+        clock.skip_us(hour / 3);
+        assert!(refused(&stage), "{from:?} to {to:?}, in the next hour");
+        stage.ledger.flush().await;
+        let (_copy, ledger) = after_a_kill(&path, &clock).await;
+        let again = Stage::on(tempfile::tempdir().unwrap(), ledger, stage.org);
+        assert!(refused(&again), "{from:?} to {to:?}, after a start");
+        again.check().await;
+    }
+}
+
 #[tokio::test]
 async fn a_late_body_is_judged_with_what_came_before_it_was_read() {
     let (folder, clock) = (tempfile::tempdir().unwrap(), Frozen::new());

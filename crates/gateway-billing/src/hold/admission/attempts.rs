@@ -105,13 +105,14 @@ impl Open {
         self.guard.as_ref().map_or(Overrun::FromBalance, |guard| Overrun::UpTo(guard.left(self.spent_but(Some(attempt)))))
     }
 
-    /// What the attempts so far, but one, may have cost, in the money of the call: a provider that bills in another is taken at
-    /// our own price.
+    /// What the attempts so far, but one, may have cost, in the money of the call. Where nothing tells what the provider bills,
+    /// or it bills in other money, they are taken at what the caller would pay.
     fn spent_but(&self, one: Option<u32>) -> Nano {
         let currency = self.held.wallet.currency();
+        let billed = |draft: &Draft| (draft.cost_version.is_some() || draft.cost_reported.is_some()) && draft.cost_currency == currency;
         let cost = |trying: &Trying| {
             let draft = billable(trying).and_then(|seen| self.draft(&trying.deployment, seen));
-            draft.map_or(Nano::ZERO, |draft| if draft.cost_currency == currency { draft.cost } else { draft.charge })
+            draft.map_or(Nano::ZERO, |draft| if billed(&draft) { draft.cost } else { draft.charge })
         };
         // Pricing an attempt looks at the attempts again, so the lock must be free by then.
         let attempts = self.attempts.lock().clone();

@@ -10,7 +10,7 @@ pub(super) struct ClockWatch {
 }
 
 impl ClockWatch {
-    /// Tells once when the clock is set far back. What is posted then belongs to the end of the last month that is stated.
+    /// Tells once when the clock is set far back. What is posted then is posted where the last month ends that is stated.
     pub(super) fn look(&mut self, now_us: i64, stated_until: i64) {
         let is_behind = stated_until.saturating_sub(now_us) > BEHIND_MAX_US;
         if is_behind && !self.is_behind {

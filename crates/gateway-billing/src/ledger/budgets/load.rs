@@ -57,6 +57,7 @@ fn read(row: &Row<'_>, standing: Standing) -> Result<Budget, LedgerError> {
         hard: row.get(9)?,
         rule: Rule::of(period).map_err(|_| broken("period"))?,
         alerts: serde_json::from_str(&text(11)?).map_err(|_| broken("alerts"))?,
+        generation: 0,
     };
     Ok(Budget::new(spec, terms, standing))
 }
@@ -81,6 +82,7 @@ fn restore(connection: &Connection, budget: &Budget, now_us: i64) -> Result<(), 
             held: row.get(6)?,
             alerted,
             refused,
+            generation: 0,
         };
         budget.gauge(&row.get::<_, String>(0)?).restore(count);
     }
