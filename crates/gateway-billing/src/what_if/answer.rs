@@ -120,7 +120,13 @@ pub(super) struct Tally {
     /// Requests that came to another charge than they were booked with.
     differing: u64,
     unpriced: BTreeMap<Reason, u64>,
+    /// All that requests would have come to that are priced otherwise, and what their providers would have billed.
+    others: i64,
+    other_costs: ByCurrency,
 }
+
+/// As far as what would have been is added up: no real bill comes near, and with what was charged it is still an amount.
+const OTHERS_MAX: i64 = i64::MAX / 2;
 
 impl Sums {
     fn add(&mut self, requests: u64, (charge, cost): (Nano, Option<Cost>), other: (Nano, Option<Cost>)) -> Result<(), MoneyError> {
@@ -179,7 +185,17 @@ fn more(sum: &mut i64, amount: Nano) -> Result<(), MoneyError> {
 
 impl Tally {
     pub(super) fn new(currency: Currency, with_cost: bool) -> Self {
-        Self { currency, with_cost, moves: BTreeMap::new(), written_off: 0, repriced: 0, differing: 0, unpriced: BTreeMap::new() }
+        Self {
+            currency,
+            with_cost,
+            moves: BTreeMap::new(),
+            written_off: 0,
+            repriced: 0,
+            differing: 0,
+            unpriced: BTreeMap::new(),
+            others: 0,
+            other_costs: ByCurrency::new(),
+        }
     }
 
     /// Counts one settlement. What has no other price keeps its charge, and its cost, on both sides.
@@ -192,6 +208,7 @@ impl Tally {
             Err(reason) => (None, Err(reason)),
         };
         let current = (settled.charge, booked);
+        let repriced = repriced.and_then(|repriced| self.within_range(repriced));
         let moves = entry(&mut self.moves, settled.served);
         match repriced {
             Ok(Repriced { at, charge, otherwise, cost }) => {
@@ -205,6 +222,19 @@ impl Tally {
             }
         }
         Ok(())
+    }
+
+    /// Counts what a request would have come to, or refuses it: whoever reports absurd numbers of tokens must not keep others
+    /// from their answer.
+    fn within_range<'a>(&mut self, repriced: Repriced<'a>) -> Result<Repriced<'a>, Reason> {
+        let sum = |sum: i64, more: Nano| sum.checked_add(more.get()).filter(|sum| *sum <= OTHERS_MAX).ok_or(Reason::TooLarge);
+        let others = sum(self.others, repriced.charge)?;
+        if let Some((cost, currency)) = repriced.cost {
+            let costs = self.other_costs.entry(currency).or_default();
+            *costs = sum(*costs, cost)?;
+        }
+        self.others = others;
+        Ok(repriced)
     }
 
     /// The answer, as far as the period was read.

@@ -475,3 +475,17 @@ async fn a_question_is_refused_by_the_name_of_what_is_wrong_with_it() {
     let (status, answer) = post(b"{}").await;
     assert_eq!((status, &answer["object"], &answer["requests"], &answer["exact"]), (200, &json!("what_if"), &json!(0), &json!(true)));
 }
+
+#[tokio::test]
+async fn an_absurd_report_keeps_nobody_from_the_answer() {
+    let spending = Spending::new().await;
+    publish(&spending, vec![priced("sell:default", "free", json!({ "input": "0", "output": "0" }))]).await;
+    for _ in 0..3 {
+        spending.spend(&Spent { model: "free", ..Spent::of(0, 400_000_000_000_000) }).await;
+    }
+    let honest = spending.spend(&Spent::of(1_000, 10)).await;
+    // Each alone is an amount, three of them are none.
+    let answer = operator(&spending, json!({ "models": { "free": "model" } })).await;
+    assert_eq!(reasons(&answer), BTreeMap::from([("too_large", 2)]));
+    assert_eq!(sums(&answer), (honest, honest + 400_000_000_000_000 * 8_000));
+}
